@@ -1,0 +1,40 @@
+# Language, warnings and sanitizers of everything that is built here.
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+
+if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+  set(CMAKE_BUILD_TYPE RelWithDebInfo CACHE STRING "" FORCE)
+endif()
+
+# Usage requirements of our own code; not part of what is installed.
+add_library(handback_flags INTERFACE)
+target_compile_options(
+  handback_flags
+  INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wnon-virtual-dtor -Woverloaded-virtual
+            -Wcast-align -Wcast-qual -Wextra-semi -Wundef -Wimplicit-fallthrough
+            -Wmissing-declarations)
+# {.overwrite = true} leaves the other options at their defaults, and is meant to.
+target_compile_options(handback_flags INTERFACE -Wno-missing-field-initializers)
+if(HANDBACK_WERROR)
+  target_compile_options(handback_flags INTERFACE -Werror)
+endif()
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  target_compile_options(handback_flags INTERFACE -Wlogical-op -Wduplicated-cond)
+  if(CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+    # g++ 12 reports std::string concatenation (GCC bug 105329).
+    target_compile_options(handback_flags INTERFACE -Wno-restrict)
+  endif()
+endif()
+
+if(HANDBACK_SANITIZE)
+  # -O1 and line tables only: reports stay readable, the build stays short.
+  add_compile_options(-fsanitize=${HANDBACK_SANITIZE} -fno-sanitize-recover=all
+                      -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=${HANDBACK_SANITIZE})
+  # Instrumented code hides from the optimizer what it needs to know to be right about this one.
+  target_compile_options(handback_flags INTERFACE -Wno-maybe-uninitialized)
+endif()

@@ -1,0 +1,13 @@
+# What the rooms use from the distribution. Nothing is fetched. `./dev` installs what is missing.
+
+find_package(Threads REQUIRED)
+find_package(PkgConfig REQUIRED)
+find_package(fmt CONFIG REQUIRED)
+find_package(tl-expected CONFIG REQUIRED)
+find_package(absl CONFIG REQUIRED)
+pkg_check_modules(liburing REQUIRED IMPORTED_TARGET liburing)
+pkg_check_modules(libisal REQUIRED IMPORTED_TARGET libisal)
+if(HANDBACK_TESTS)
+  find_package(GTest CONFIG REQUIRED)
+  include(GoogleTest)
+endif()

@@ -1,0 +1,103 @@
+# A room is a folder src/<room> that becomes one static library, and one test program.
+#
+#   hb_room(NAME dio
+#           MAY_USE issuer block trace base    # All of them, not only the nearest.
+#           PUBLIC_HEADERS iomap.h             # Of include/handback/.
+#           LIBRARIES fmt::fmt                 # External, private.
+#           PUBLIC_LIBRARIES tl::expected      # External, seen in its headers.
+#           TEST_USES memory ring)             # Rooms that only its tests use.
+#
+#   hb_program(NAME handback SOURCES a.cc b.cc LIBRARIES CLI11::CLI11 [INSTALL])
+#
+# Every *.cc of the folder belongs to the room except *_test.cc, which go into the GoogleTest program
+# <room>_test (label `unit`), and *_fuzz.cc and *_bench.cc.
+#
+# A room sees its own files as "room/x.h", those of the rooms it may use likewise, and the public headers of
+# those rooms as <handback/x.h>. It sees nothing else, because its include path holds only folders made here
+# which contain nothing else: an upward include does not build.
+
+function(hb_room)
+  cmake_parse_arguments(room "" "NAME" "MAY_USE;PUBLIC_HEADERS;LIBRARIES;PUBLIC_LIBRARIES;TEST_USES"
+                        ${ARGN})
+  if(room_UNPARSED_ARGUMENTS OR NOT room_NAME)
+    message(FATAL_ERROR "hb_room: NAME is missing, or unknown: ${room_UNPARSED_ARGUMENTS}")
+  endif()
+  set(target handback_${room_NAME})
+  set(source_dir ${CMAKE_CURRENT_SOURCE_DIR})
+  set(staged_dir ${PROJECT_BINARY_DIR}/rooms/${room_NAME}/include)
+
+  # Made anew each time, so that a header moved to another room does not linger in this one.
+  file(REMOVE_RECURSE ${staged_dir})
+  file(MAKE_DIRECTORY ${staged_dir}/handback)
+  file(CREATE_LINK ${source_dir} ${staged_dir}/${room_NAME} SYMBOLIC)
+  foreach(header ${room_PUBLIC_HEADERS})
+    set(header_path ${PROJECT_SOURCE_DIR}/include/handback/${header})
+    if(NOT EXISTS ${header_path})
+      message(FATAL_ERROR "Room ${room_NAME}: there is no include/handback/${header}")
+    endif()
+    file(CREATE_LINK ${header_path} ${staged_dir}/handback/${header} SYMBOLIC)
+  endforeach()
+
+  file(GLOB sources CONFIGURE_DEPENDS ${source_dir}/*.cc)
+  set(test_sources ${sources})
+  list(FILTER sources EXCLUDE REGEX "_(test|fuzz|bench)\\.cc$")
+  list(FILTER test_sources INCLUDE REGEX "_test\\.cc$")
+  if(NOT sources)
+    # An archive needs a member.
+    set(sources ${PROJECT_BINARY_DIR}/rooms/${room_NAME}/empty.cc)
+    file(CONFIGURE OUTPUT ${sources} CONTENT "// Room ${room_NAME} has no source file.\n")
+  endif()
+
+  add_library(${target} STATIC ${sources})
+  # Only the room's own folder is passed on, and private links pass nothing on: whoever uses this room does
+  # not thereby see the rooms below it.
+  target_include_directories(${target} PUBLIC ${staged_dir})
+  list(TRANSFORM room_MAY_USE PREPEND handback_ OUTPUT_VARIABLE used)
+  target_link_libraries(${target} PUBLIC ${room_PUBLIC_LIBRARIES}
+                        PRIVATE handback_flags ${used} ${room_LIBRARIES})
+
+  set_property(GLOBAL APPEND PROPERTY HANDBACK_ROOMS ${room_NAME})
+  set_property(GLOBAL APPEND PROPERTY HANDBACK_PUBLIC_HEADERS ${room_PUBLIC_HEADERS})
+  set_property(GLOBAL APPEND PROPERTY HANDBACK_LIBRARIES ${room_LIBRARIES})
+  set_property(GLOBAL APPEND PROPERTY HANDBACK_PUBLIC_LIBRARIES ${room_PUBLIC_LIBRARIES})
+
+  if(HANDBACK_TESTS AND test_sources)
+    list(TRANSFORM room_TEST_USES PREPEND handback_ OUTPUT_VARIABLE test_used)
+    add_executable(${room_NAME}_test ${test_sources})
+    target_link_libraries(
+      ${room_NAME}_test PRIVATE handback_flags ${target} ${test_used} ${used} ${room_LIBRARIES}
+                                ${room_PUBLIC_LIBRARIES} GTest::gmock_main)
+    hb_discover_tests(${room_NAME}_test LABEL unit PREFIX ${room_NAME}.)
+  endif()
+endfunction()
+
+# Registers every case of a GoogleTest program as a test of its own, so that one can be run by name.
+function(hb_discover_tests target)
+  cmake_parse_arguments(test "" "LABEL;PREFIX" "" ${ARGN})
+  gtest_discover_tests(
+    ${target}
+    TEST_PREFIX "${test_PREFIX}"
+    # Asked when the tests run: a build does not run programs.
+    DISCOVERY_MODE PRE_TEST
+    NO_PRETTY_VALUES
+    PROPERTIES LABELS "${test_LABEL}" TIMEOUT 120)
+endfunction()
+
+# A program is built against include/ alone, as a user's would be, and linked with the rooms' archives, so
+# that the file runs from anywhere. It lands at the top of the build folder.
+function(hb_program)
+  cmake_parse_arguments(program "INSTALL" "NAME" "SOURCES;LIBRARIES" ${ARGN})
+  if(program_UNPARSED_ARGUMENTS OR NOT program_NAME OR NOT program_SOURCES)
+    message(FATAL_ERROR "hb_program: NAME or SOURCES missing, or unknown: "
+                        "${program_UNPARSED_ARGUMENTS}")
+  endif()
+  # `handback` itself is the library's target.
+  set(target program_${program_NAME})
+  add_executable(${target} ${program_SOURCES})
+  set_target_properties(${target} PROPERTIES OUTPUT_NAME ${program_NAME}
+                                             RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
+  target_link_libraries(${target} PRIVATE handback_flags handback_archives ${program_LIBRARIES})
+  if(program_INSTALL)
+    install(TARGETS ${target} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+  endif()
+endfunction()

@@ -1,0 +1,15 @@
+// Everything a program needs. Reading order: README.md, "Guide to the headers".
+#pragma once
+
+#include <handback/block_device.h>
+#include <handback/coroutine.h>
+#include <handback/error.h>
+#include <handback/host_device.h>
+#include <handback/iomap.h>
+#include <handback/issuer.h>
+#include <handback/kiocb.h>
+#include <handback/memory_device.h>
+#include <handback/route.h>
+#include <handback/trace.h>
+#include <handback/version.h>
+#include <handback/volume.h>

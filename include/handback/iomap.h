@@ -1,0 +1,162 @@
+// The mapper's side of direct I/O: file ranges to device ranges, after the kernel's iomap.
+//
+// A third party makes a file of its own by supplying IomapOps and DioOps and calling dio_rw() from
+// its File.
+#pragma once
+
+#include <handback/block_device.h>
+#include <handback/kiocb.h>
+#include <cstdint>
+#include <memory>
+
+namespace handback {
+
+enum class IomapType : std::uint8_t {
+  hole,       // Nothing there: reads are zeros.
+  unwritten,  // Allocated, never written: reads are zeros, writes convert.
+  mapped,     // Written.
+};
+
+// One answer of a mapper. Transient: it says how things are now, under the mapper's own locking.
+struct Iomap {
+  std::uint64_t offset = 0;  // Bytes in the file.
+  std::uint64_t length = 0;  // Bytes, at least 1.
+  std::uint64_t addr = 0;    // Byte on the device where `offset` lies. Meaningless for a hole.
+  IomapType type = IomapType::hole;
+  bool new_extent = false;  // Allocated for this request: nothing valid is on the device.
+  bool shared = false;      // Shared with another owner.
+  bool dirty = false;  // Metadata needed to read the range is not durable: FUA alone is not enough.
+};
+
+struct IomapRequest {
+  std::uint64_t offset = 0;
+  std::uint64_t length = 0;  // Bytes still to map, at least 1.
+  bool write = false;
+  bool nowait = false;
+};
+
+class IomapOps {
+ public:
+  // Maps the start of the request into `*iomap`: it must contain request.offset; the longer the
+  // better. A write must not be answered with a hole. Errors end the request. Runs on: task or
+  // issuer context. Must not wait for I/O.
+  virtual IoResult iomap_begin(Kiocb& kiocb, const IomapRequest& request,
+                               Iomap* iomap) noexcept = 0;
+
+  // The unit of allocation, in bytes: a write into an unwritten or new extent that covers only part
+  // of a unit is completed with zeros. A multiple of the device's logical block.
+  [[nodiscard]] virtual std::uint32_t fs_block_bytes() const noexcept = 0;
+
+ protected:
+  ~IomapOps() = default;
+};
+
+// What the engine knows when it hands the request to end_io.
+struct DioEnd {
+  std::uint64_t offset = 0;  // Bytes in the file: where the request began.
+  std::uint32_t bytes = 0;   // Requested.
+  IoResult result;           // Bytes transferred, or the first error.
+  bool unwritten = false;    // Some mapping was unwritten or new: convert what was written.
+  bool needs_sync = false;   // DSYNC and not satisfied by FUA or write-through.
+};
+
+class DioOps {
+ public:
+  // The file's part of settling: conversion, size, error handling. Called exactly once per request
+  // that passed the checks, on error too. Then the request no longer counts as in flight. Returns
+  // the result so far, or NotFinal after submitting a continuation, which ends with
+  // dio_end_pending().
+  // Runs on: issuer or task context; device context if and only if the route is `inline` (a read
+  // that succeeded or a pure overwrite). Must never wait for I/O; in device context it may only
+  // take leaf locks and must return a result.
+  virtual Outcome end_io(Kiocb& kiocb, const DioEnd& end) noexcept = 0;
+
+  // Makes a dsync write durable with the metadata needed to read it; called after end_io if
+  // end.needs_sync and the result so far is a success. Returns as end_io does; its error replaces
+  // the result. Runs on: issuer or task context. Must never wait for I/O.
+  virtual Outcome write_sync(Kiocb& kiocb, const DioEnd& end) noexcept = 0;
+
+  // True if a write that ends at `end_offset` makes the file larger, as of now.
+  // Runs on: any context, leaf locks only.
+  [[nodiscard]] virtual bool is_extending(std::uint64_t end_offset) const noexcept = 0;
+
+  // The file's size in bytes, now: reads end there. Runs on: any context, leaf locks only.
+  [[nodiscard]] virtual std::uint64_t size_bytes() const noexcept = 0;
+
+ protected:
+  ~DioOps() = default;
+};
+
+// Which requests may not be in flight together where their ranges overlap.
+enum class RangeMode : std::uint8_t {
+  read,             // Beside anything but `everything`.
+  write,            // Beside reads and writes.
+  write_exclusive,  // Beside reads only: part of a block that others may also be writing is zeroed.
+  everything,       // Beside nothing: the range's blocks are about to go away.
+};
+
+// The requests in flight on one file, by byte range. Counts fall when a request is settled, never
+// later. Any thread; leaf lock only, except drain().
+class DioInflight {
+ public:
+  DioInflight();
+  DioInflight(const DioInflight&) = delete;
+  DioInflight& operator=(const DioInflight&) = delete;
+  ~DioInflight();  // Requires: nothing in flight.
+
+  struct Impl;
+
+  // Holds a range in mode `everything`: waits for what is in flight there and keeps new requests
+  // out (they wait in line; NOWAIT ones fail with would_block) until the object is gone. The wait
+  // reaps and settles the calling issuer's own requests and delivers nothing. Runs on: task
+  // context.
+  class Drain {
+   public:
+    Drain(DioInflight& inflight, Issuer& issuer, std::uint64_t offset, std::uint64_t length);
+    Drain(const Drain&) = delete;
+    Drain& operator=(const Drain&) = delete;
+    ~Drain();
+
+   private:
+    struct State;
+    DioInflight& inflight_;
+    std::unique_ptr<State> state_;
+  };
+
+  [[nodiscard]] std::uint64_t count() const noexcept;
+
+ private:
+  friend class DioEngine;
+  friend Impl& dio_inflight_impl(DioInflight& inflight) noexcept;
+  std::unique_ptr<Impl> impl_;
+};
+
+// One request for the engine.
+struct DioRequest {
+  BlockDevice* device = nullptr;
+  IomapOps* iomap_ops = nullptr;
+  DioOps* dio_ops = nullptr;
+  DioInflight* inflight =
+      nullptr;  // Null: the file needs no ordering between overlapping requests.
+};
+
+// Carries the request out: waits in line for its range, maps it, splits it into bios, zeroes around
+// partial blocks, decides FUA. Returns a final outcome if the request ended (ki_complete is not
+// called), else NotFinal. Requires: kiocb.issuer is the calling thread's. Checked here: flags,
+// alignment, limits. Errors: invalid, not_supported, too_large (each with a detail), would_block,
+// what iomap_begin said, io. end_io is called for every request that passed the checks, also when
+// it then failed.
+Outcome dio_rw(Kiocb& kiocb, IovView iov, const DioRequest& request) noexcept;
+
+// Ends a request whose end_io or write_sync returned NotFinal. Any thread; issuer or task context.
+void dio_end_pending(Kiocb& kiocb, IoResult result) noexcept;
+
+// The alignment and flag rules of dio_rw() alone: ok, or the error that dio_rw() would return.
+[[nodiscard]] IoResult dio_check(const Kiocb& kiocb, IovView iov,
+                                 const Geometry& geometry) noexcept;
+
+// A whole block device as a File: offsets are device bytes, every mapping is `mapped`.
+// DSYNC is FUA where the device has it, else a flush.
+[[nodiscard]] std::unique_ptr<File> make_device_file(BlockDevice& device);
+
+}  // namespace handback

@@ -1,0 +1,159 @@
+// An Issuer is one thread's way to submit requests and to have their completions run: its queues to
+// the devices, its pools, the completion work handed back to it, and the one place where it sleeps.
+//
+// Owner: the thread that created it; every function is for that thread only (asserted), except
+// post(). Completions are settled in poll(), wait() and inside blocking calls of the library, and
+// delivered (the user's callback) only in poll() and wait(), each exactly once, never from inside
+// submit().
+#pragma once
+
+#include <handback/block_device.h>
+#include <handback/error.h>
+#include <handback/kiocb.h>
+#include <handback/trace.h>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+namespace handback {
+
+// The issuer's control block: a Kiocb with its buffer, its callback and its result. Callers embed
+// or derive. Owner: the caller, from submit() until the callback was entered.
+struct Aiocb : Kiocb {
+  using Callback = void (*)(Aiocb& aiocb) noexcept;
+
+  // Prepare a direct read or write of one segment. `callback` may be null for Issuer::run().
+  // The Aiocb may be reused as soon as its callback was entered.
+  void prepare_read(File& file, std::uint64_t offset, std::span<std::byte> to,
+                    Callback callback = nullptr, void* context = nullptr) noexcept;
+  void prepare_write(File& file, std::uint64_t offset, std::span<const std::byte> from,
+                     KiocbFlags extra_flags = KiocbFlags::none, Callback callback = nullptr,
+                     void* context = nullptr) noexcept;
+  // As above for several segments; the array is borrowed until the request is final.
+  void prepare_readv(File& file, std::uint64_t offset, IovView to, Callback callback = nullptr,
+                     void* context = nullptr) noexcept;
+  void prepare_writev(File& file, std::uint64_t offset, IovView from,
+                      KiocbFlags extra_flags = KiocbFlags::none, Callback callback = nullptr,
+                      void* context = nullptr) noexcept;
+
+  IoResult result;  // Valid from the callback on.
+  Callback callback = nullptr;
+  void* context = nullptr;  // The caller's.
+
+ private:
+  friend class Issuer;
+  void prepare(File& file, std::uint64_t offset, IovView iov, KiocbFlags flags, Callback callback,
+               void* context) noexcept;
+  iovec segment_{};
+  IovView iov_{};
+  std::uint64_t submitted_ns_ = 0;
+  std::uint64_t settled_ns_ = 0;
+  bool arrived_final_ = false;  // Pushed by another thread with its final result.
+  enum class State : std::uint8_t { idle, submitted, delivered } state_ = State::idle;
+};
+
+// Library work posted to an issuer: runs once, in issuer context, from poll(), wait() or a blocking
+// call. Owner: whoever posts it, until run was entered.
+struct IssuerWork {
+  void (*run)(IssuerWork& work) noexcept = nullptr;
+  IssuerWork* next = nullptr;  // The inbox's.
+};
+
+struct IssuerStats {
+  std::uint64_t submitted = 0;
+  std::uint64_t delivered = 0;
+  std::uint64_t by_route[route_count] = {};
+  std::uint64_t by_reason[route_reason_count] = {};
+  std::uint64_t read_bytes = 0;  // Of requests that succeeded.
+  std::uint64_t write_bytes = 0;
+  std::uint64_t failed = 0;
+  std::uint64_t pool_growths = 0;  // Times a pool had to allocate; constant after warm-up.
+  std::uint64_t foreign = 0;       // Completions that arrived from other threads.
+  std::uint64_t sleeps = 0;        // Times wait() slept.
+};
+
+struct IssuerOptions {
+  unsigned dios_initial =
+      256;  // Pool sizes; they grow by doubling when more requests are in flight.
+  unsigned bios_initial = 512;
+  TraceSink* trace = nullptr;  // Borrowed. Null: no tracing.
+};
+
+class Issuer {
+ public:
+  // Makes the calling thread's issuer. A thread may have several; each request belongs to one.
+  // Errors: io (the host is out of descriptors).
+  [[nodiscard]] static Result<std::unique_ptr<Issuer>> create(const IssuerOptions& options = {});
+
+  Issuer(const Issuer&) = delete;
+  Issuer& operator=(const Issuer&) = delete;
+  // Waits for everything in flight and settles it; delivers what was not delivered yet.
+  ~Issuer();
+
+  // Starts a prepared request. Its callback runs later, from poll() or wait(), whatever happens.
+  // Requires: `aiocb` was prepared and is not in flight.
+  void submit(Aiocb& aiocb) noexcept;
+
+  // Hands submitted requests to the devices now; otherwise the next poll() or wait() does.
+  void kick() noexcept;
+
+  // Reaps, settles and delivers what is ready. Returns the number of requests delivered. Never
+  // sleeps.
+  unsigned poll() noexcept;
+
+  // As poll(), but sleeps until at least one request was delivered, `timeout_ns` passed (negative:
+  // no limit), or nothing is in flight. Returns the number of requests delivered.
+  unsigned wait(std::int64_t timeout_ns = -1) noexcept;
+
+  // The blocking call: submits and waits for this one request; others may be delivered meanwhile.
+  // Returns aiocb.result; the callback, if any, runs before. Requires: not called from a callback.
+  IoResult run(Aiocb& aiocb) noexcept;
+
+  // Requests submitted and not yet delivered.
+  [[nodiscard]] std::uint64_t in_flight() const noexcept;
+
+  [[nodiscard]] const IssuerStats& stats() const noexcept;
+
+  // Pins `memory` for requests of this issuer, on the queues it has and will have. A hint.
+  void register_buffer(std::span<std::byte> memory);
+  void unregister_buffer(std::span<std::byte> memory);
+
+  // Opens the queue to `device` now, rather than with the first request.
+  [[nodiscard]] Result<void> attach(BlockDevice& device);
+  // Closes the queue to `device`. Requires: nothing in flight on it. Needed before the device is
+  // destroyed if the issuer lives on.
+  void detach(BlockDevice& device) noexcept;
+
+  // Runs `work` in this issuer's context soon, waking the issuer if it sleeps. Any thread.
+  void post(IssuerWork& work) noexcept;
+
+  // --- For files and the engines under them (library code, third-party mappers) ---
+
+  class Impl;
+  [[nodiscard]] Impl& impl() noexcept { return *impl_; }
+
+ private:
+  Issuer() noexcept;
+  std::unique_ptr<Impl> impl_;
+};
+
+// Memory for direct I/O: aligned to 4096 bytes, zero at first.
+class AlignedBuffer {
+ public:
+  AlignedBuffer() = default;
+  explicit AlignedBuffer(std::size_t bytes);  // Rounded up to 4096. Throws std::bad_alloc.
+  AlignedBuffer(AlignedBuffer&& other) noexcept;
+  AlignedBuffer& operator=(AlignedBuffer&& other) noexcept;
+  ~AlignedBuffer();
+
+  [[nodiscard]] std::byte* data() const noexcept { return data_; }
+  [[nodiscard]] std::size_t size() const noexcept { return size_; }
+  [[nodiscard]] std::span<std::byte> span() const noexcept { return {data_, size_}; }
+
+ private:
+  std::byte* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+}  // namespace handback

@@ -1,0 +1,224 @@
+// A Volume is a small crash-safe extent file system on one block device: named files with direct
+// I/O.
+//
+// Owner: the caller; the device must outlive it. One process owns a volume at a time (the device's
+// lock). Thread class: any thread, each with its own Issuer. Calls that take an Issuer& may do I/O:
+// they block, reaping and settling (never delivering) that issuer's other requests meanwhile. All
+// others touch memory only. What survives a crash: docs/format.md and the README's table of
+// promises. In short: what a dsync write, fsync() or sync() covered before it returned; names and
+// sizes younger than that, up to commit_interval_ms, may be lost, in order, never in part. Paths
+// are absolute within the volume ("/a/b"); a leading '/' may be left out; '.', '..' and NUL are
+// refused.
+#pragma once
+
+#include <handback/block_device.h>
+#include <handback/error.h>
+#include <handback/issuer.h>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace handback {
+
+inline constexpr std::uint32_t fs_block_bytes_default = 4096;
+inline constexpr std::size_t name_length_bytes_max = 255;
+inline constexpr std::uint64_t file_size_bytes_max = std::uint64_t{1} << 60;
+inline constexpr std::uint64_t volume_size_bytes_min = std::uint64_t{4} << 20;
+inline constexpr std::uint64_t volume_size_bytes_max = std::uint64_t{1} << 56;
+
+struct FormatOptions {
+  std::string label = {};  // At most 63 bytes, no NUL.
+  bool overwrite = false;  // Format over an existing volume; otherwise that is Errc::exists.
+};
+
+struct VolumeOptions {
+  bool read_only = false;
+  // A change of metadata is committed at the latest this long after it was made, provided that the
+  // issuer that opened the volume polls or waits; also by every fsync, sync, dsync write and close.
+  std::uint32_t commit_interval_ms = 500;
+};
+
+struct RecoveryReport {
+  bool clean = true;  // Nothing was replayed or torn: the volume had been closed.
+  std::uint64_t checkpoint_generation = 0;
+  std::uint64_t records_replayed = 0;  // Log records.
+  std::uint64_t changes_replayed = 0;  // Metadata changes in them.
+  bool torn_record_dropped = false;    // The log ended in a record that never became durable.
+  bool backup_superblock_used = false;
+};
+
+enum class FileType : std::uint8_t { regular, directory };
+
+struct FileInfo {
+  std::uint64_t ino = 0;
+  FileType type = FileType::regular;
+  std::uint32_t nlink = 0;
+  std::uint64_t size_bytes = 0;  // Of a directory: its number of entries.
+  std::uint64_t allocated_bytes = 0;
+  std::uint64_t extent_count = 0;
+  std::int64_t mtime_ns =
+      0;  // Since 1970. Of the last change of size (of a directory: of names), or set_mtime().
+};
+
+struct DirEntry {
+  std::string name;
+  FileInfo info;
+};
+
+struct ExtentInfo {
+  std::uint64_t offset = 0;  // Bytes in the file.
+  std::uint64_t addr = 0;    // Byte on the device.
+  std::uint64_t length = 0;  // Bytes.
+  bool unwritten = false;
+};
+
+struct VolumeInfo {
+  std::string label;
+  std::string id;  // The volume's UUID.
+  std::uint32_t version_major = 0;
+  std::uint32_t version_minor = 0;
+  std::uint32_t fs_block_bytes = 0;
+  std::uint64_t size_bytes = 0;
+  std::uint64_t data_bytes = 0;      // What files can use at most.
+  std::uint64_t free_bytes = 0;      // Includes what is freed by the next commit.
+  std::uint64_t metadata_bytes = 0;  // In use, of metadata_bytes_max.
+  std::uint64_t metadata_bytes_max = 0;
+  std::uint64_t log_bytes = 0;
+  std::uint64_t log_used_bytes = 0;
+  std::uint64_t file_count = 0;
+  std::uint64_t directory_count = 0;
+  std::uint64_t extent_count = 0;
+};
+
+struct OpenFlags {
+  bool create = false;     // Create the file if there is none.
+  bool exclusive = false;  // With create: fail with `exists` if there is one.
+  bool truncate = false;   // Make it empty.
+};
+
+class Volume;
+
+// An open file of a volume. Requests go through Issuer::submit() or run() with this File.
+// Direct I/O: offset, every segment's length and address aligned as `geometry()` of the device
+// says. Reads end at the file's size; holes and unwritten extents read as zeros. Writes allocate,
+// extend the file if they end beyond its size, and with DSYNC or SYNC are durable with all that is
+// needed to read them back. Errors of a request: invalid, not_supported, too_large, no_space,
+// would_block, io, read_only, poisoned.
+class VolumeFile : public File {
+ public:
+  // Requires: no request in flight on it through this handle. An unlinked file's space is freed
+  // with its last handle.
+  ~VolumeFile() override;
+
+  [[nodiscard]] std::uint64_t ino() const noexcept;
+  [[nodiscard]] std::uint64_t size() const noexcept;  // Bytes, now.
+  [[nodiscard]] FileInfo info() const;
+  [[nodiscard]] std::vector<ExtentInfo> extents() const;
+
+  Outcome read_iter(Kiocb& kiocb, IovView to) noexcept override;
+  Outcome write_iter(Kiocb& kiocb, IovView from) noexcept override;
+  [[nodiscard]] std::uint64_t file_id() const noexcept override { return ino(); }
+
+  // Makes the file exactly this long: frees what lies beyond, or extends with a hole. Waits for
+  // requests in flight beyond the new end, of any issuer of this process. Durable after the next
+  // commit. Errors: too_large, read_only, poisoned, io.
+  [[nodiscard]] Result<void> truncate(Issuer& issuer, std::uint64_t size_bytes);
+
+  // Allocates unwritten extents for the holes of the range, without changing the size.
+  [[nodiscard]] Result<void> preallocate(std::uint64_t offset, std::uint64_t length);
+
+  // Returns when every request on this file that was delivered before, and its metadata, are
+  // durable.
+  [[nodiscard]] Result<void> fsync(Issuer& issuer);
+
+  [[nodiscard]] Result<void> set_mtime(std::int64_t mtime_ns);
+
+  struct Impl;
+
+ private:
+  friend class Volume;
+  explicit VolumeFile(std::unique_ptr<Impl> impl) noexcept;
+  std::unique_ptr<Impl> impl_;
+};
+
+class Volume {
+ public:
+  // Writes an empty volume over the whole device.
+  // Errors: exists (a volume is there and overwrite is false), too_large, invalid (too small),
+  // read_only, io.
+  [[nodiscard]] static Result<void> format(Issuer& issuer, BlockDevice& device,
+                                           const FormatOptions& options = {});
+
+  // Opens, recovers if needed, and reports. Writes nothing until everything was checked.
+  // Errors: damaged (names block and reason), version, invalid (no volume), io, busy (open in this
+  // process).
+  [[nodiscard]] static Result<std::unique_ptr<Volume>> open(Issuer& issuer, BlockDevice& device,
+                                                            const VolumeOptions& options = {});
+
+  Volume(const Volume&) = delete;
+  Volume& operator=(const Volume&) = delete;
+  // Without close(): as if the process had been killed now, except that nothing may be in flight.
+  ~Volume();
+
+  // Commits and writes a checkpoint, so that the next open has nothing to replay. No call may
+  // follow. Requires: every VolumeFile is gone. Errors: poisoned, io.
+  [[nodiscard]] Result<void> close(Issuer& issuer);
+
+  [[nodiscard]] const RecoveryReport& recovery() const noexcept;
+  [[nodiscard]] VolumeInfo info() const;
+  [[nodiscard]] BlockDevice& device() const noexcept;
+
+  // Errors: not_found, exists, is_a_directory, not_a_directory, too_large (name), invalid (name),
+  // no_space,
+  //         read_only, poisoned. The namespace calls below: the same.
+  [[nodiscard]] Result<std::unique_ptr<VolumeFile>> open_file(Issuer& issuer, std::string_view path,
+                                                              OpenFlags flags = {});
+  [[nodiscard]] Result<void> mkdir(std::string_view path);
+  // Removes a name; the file goes with its last name and handle. Not for directories.
+  [[nodiscard]] Result<void> unlink(std::string_view path);
+  // Errors: not_empty, too.
+  [[nodiscard]] Result<void> rmdir(std::string_view path);
+  // Atomic; replaces a file by a file, or an empty directory by a directory.
+  // Errors: invalid, too, where a directory would move into itself.
+  [[nodiscard]] Result<void> rename(std::string_view from, std::string_view to);
+
+  [[nodiscard]] Result<FileInfo> stat(std::string_view path) const;
+  // In order of names (bytewise).
+  [[nodiscard]] Result<std::vector<DirEntry>> list(std::string_view path) const;
+
+  // Returns when every change made before is durable. The data of requests delivered before, too.
+  [[nodiscard]] Result<void> sync(Issuer& issuer);
+
+ private:
+  friend class VolumeImpl;
+  explicit Volume(std::unique_ptr<class VolumeImpl> impl) noexcept;
+  std::unique_ptr<class VolumeImpl> impl_;
+};
+
+// One finding of check_volume(): where, what is wrong, and what follows from it.
+struct CheckFinding {
+  std::uint64_t block = 0;  // Fs block on the device.
+  std::string
+      structure;  // "superblock", "root", "checkpoint", "log", "extent", "directory", "inode".
+  std::string field;
+  std::string problem;
+  std::string consequence;
+};
+
+struct CheckReport {
+  std::vector<CheckFinding> findings;  // Empty: the volume is consistent.
+  VolumeInfo info;                     // As far as it could be read.
+  RecoveryReport recovery;             // What opening it would do.
+  std::uint64_t blocks_read = 0;
+};
+
+// Reads all metadata and holds it against the rules of docs/format.md. Never writes. Lists
+// everything it can see; damage that hides the rest (of the roots, the checkpoint, the log) ends
+// the list. Errors: invalid (no volume at all), version, io, busy (open in this process).
+[[nodiscard]] Result<CheckReport> check_volume(Issuer& issuer, BlockDevice& device);
+
+}  // namespace handback

@@ -1,0 +1,63 @@
+// The record that ties a kiocb to its bios, for as long as the request lives.
+//
+// Reference count: one for the submission, one per bio. Whoever drops the last one decides how the
+// request goes on (engine.cc, drop_reference); after its own decrement nobody touches the Dio.
+#pragma once
+
+#include <handback/iomap.h>
+#include <atomic>
+#include <cstdint>
+
+#include "dio/inflight.h"
+#include "issuer/issuer_impl.h"
+
+namespace handback {
+
+// A bio and where in its request it lies.
+struct DioBio : Bio {
+  std::uint32_t at = 0;  // Bytes from the request's start; of a bio with a padded head: 0.
+};
+static_assert(sizeof(DioBio) <= bio_record_bytes);
+
+struct Dio {
+  Kiocb* kiocb = nullptr;
+  Issuer::Impl* issuer = nullptr;
+  DioRequest request;
+  IovView iov;
+
+  std::uint64_t offset = 0;
+  std::uint32_t length = 0;        // Bytes requested.
+  std::uint32_t length_valid = 0;  // Of a read: bytes before the end of the file.
+
+  bool write = false;
+  bool unwritten = false;
+  bool new_extent = false;
+  bool shared = false;
+  bool needs_sync = false;
+  bool first_bio_used = false;
+  bool ended = false;  // Synchronous caller: its own thread sets and reads it.
+
+  std::atomic<std::uint32_t> references{0};
+  // The first error (IoResult as bits), 0 for none: bios race, the first one wins.
+  std::atomic<std::uint64_t> first_error{0};
+  // 1 + where the first failed bio (by offset) begins, 0 for none: everything before it was
+  // transferred.
+  std::atomic<std::uint32_t> failed_at{0};
+
+  RangeEntry range;
+  struct Resume : IssuerWork {
+    Dio* dio = nullptr;
+  } resume;
+
+  // Settling: the stage that runs or waits for its continuation, and who goes on when that ended.
+  enum class Stage : std::uint8_t { end_io, sync } stage = Stage::end_io;
+  enum class ResumeAs : std::uint8_t { start, advance } resume_as = ResumeAs::start;
+  enum class Handoff : std::uint8_t { running, returned, ended };
+  std::atomic<Handoff> handoff{Handoff::running};
+  IoResult pending_result;
+
+  DioBio first_bio;
+};
+static_assert(sizeof(Dio) <= dio_record_bytes);
+
+}  // namespace handback

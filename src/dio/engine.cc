@@ -1,0 +1,510 @@
+// The direct-I/O engine: one request from its checks to its one exit.
+//
+// Life of a Dio:
+//   dio_rw -> (stand in line for the range) -> start -> build bios -> submit -> drop the
+//   submission's reference bio end -> record the error -> drop a reference last reference ->
+//   drop_reference routes -> settle -> finish
+#include <bit>
+#include <cerrno>
+#include <new>
+
+#include "base/align.h"
+#include "base/assert.h"
+#include "dio/dio.h"
+#include "dio/fua_policy.h"
+#include "dio/segment_cursor.h"
+
+namespace handback {
+
+class DioEngine {
+ public:
+  static Outcome begin(Kiocb& kiocb, IovView iov, const DioRequest& request,
+                       std::uint32_t length) noexcept;
+  static Outcome start(Dio& dio) noexcept;
+  static void end_pending(Kiocb& kiocb, IoResult result) noexcept;
+
+ private:
+  struct BioChain {
+    Bio* first = nullptr;
+    Bio* last = nullptr;
+    std::uint32_t count = 0;
+  };
+
+  static void free_dio(Dio& dio) noexcept;
+  static void free_bio(Dio& dio, Bio& bio) noexcept;
+  static void free_chain(Dio& dio, BioChain& chain) noexcept;
+  static bool enter_range(Dio& dio, Outcome* ended) noexcept;
+  static IoResult map_and_build(Dio& dio, BioChain& chain) noexcept;
+  static IoResult build_mapping(Dio& dio, const Iomap& iomap, std::uint64_t offset,
+                                std::uint32_t length, SegmentCursor& cursor, BioChain& chain,
+                                bool fua) noexcept;
+  static FuaChoice choose_fua(const Dio& dio, const Iomap& iomap) noexcept;
+  static DioBio* new_bio(Dio& dio) noexcept;
+  static void bio_end(Bio& bio) noexcept;
+  static void fail(Dio& dio, IoResult error, std::uint32_t at) noexcept;
+  static void drop_last_reference(Dio& dio) noexcept;
+  static IoResult result_of(const Dio& dio) noexcept;
+  static Outcome settle(Dio& dio) noexcept;
+  static Outcome settle_handed_back(Kiocb& kiocb) noexcept;
+  static Outcome run_stage(Dio& dio, IoResult result) noexcept;
+  static Outcome advance(Dio& dio, Outcome outcome) noexcept;
+  static void wake_waiter(Dio& dio) noexcept;
+  static void resume(IssuerWork& work) noexcept;
+};
+
+// --- records ---
+
+void DioEngine::free_dio(Dio& dio) noexcept {
+  Issuer::Impl& issuer = *dio.issuer;
+  dio.~Dio();
+  issuer.give_back_dio_record(&dio);
+}
+
+DioBio* DioEngine::new_bio(Dio& dio) noexcept {
+  if (!dio.first_bio_used) {
+    dio.first_bio_used = true;
+    return &dio.first_bio;
+  }
+  void* record = dio.issuer->take_bio_record();
+  return record == nullptr ? nullptr : ::new (record) DioBio{};
+}
+
+void DioEngine::free_bio(Dio& dio, Bio& bio) noexcept {
+  if (&bio != &dio.first_bio) dio.issuer->give_back_bio_record(&bio);
+}
+
+void DioEngine::free_chain(Dio& dio, BioChain& chain) noexcept {
+  while (chain.first != nullptr) {
+    Bio* next = chain.first->next;
+    free_bio(dio, *chain.first);
+    chain.first = next;
+  }
+  dio.first_bio_used = false;
+}
+
+// --- submission ---
+
+Outcome DioEngine::begin(Kiocb& kiocb, IovView iov, const DioRequest& request,
+                         std::uint32_t length) noexcept {
+  Issuer::Impl& issuer = kiocb.issuer->impl();
+  void* record = issuer.take_dio_record();
+  if (record == nullptr) {
+    // It passed the checks, so the file is told; there is nothing to submit a continuation for.
+    const IoResult no_memory = IoResult::host_failure(ENOMEM);
+    const Outcome ended = request.dio_ops->end_io(
+        kiocb, DioEnd{.offset = kiocb.ki_pos, .bytes = length, .result = no_memory});
+    HB_ASSERT(ended.is_final(), "a request that was never started needs no continuation");
+    return no_memory;
+  }
+  Dio& dio = *::new (record) Dio{};
+  dio.kiocb = &kiocb;
+  dio.issuer = &issuer;
+  dio.request = request;
+  dio.iov = iov;
+  dio.offset = kiocb.ki_pos;
+  dio.length = length;
+  dio.length_valid = length;
+  dio.write = kiocb.is_write();
+  dio.resume.dio = &dio;
+  dio.resume.run = &DioEngine::resume;
+  kiocb.private_ = &dio;
+
+  Outcome ended{NotFinal{}};
+  if (!enter_range(dio, &ended)) return ended;
+  return start(dio);
+}
+
+// False if the request does not start now: it stands in line, or has ended with *ended.
+bool DioEngine::enter_range(Dio& dio, Outcome* ended) noexcept {
+  DioInflight* inflight = dio.request.inflight;
+  if (inflight == nullptr) return true;
+  RangeEntry& range = dio.range;
+  const std::uint32_t fs_block = dio.request.iomap_ops->fs_block_bytes();
+  range.offset = dio.offset;
+  range.end = dio.offset + dio.length;
+  range.mode = dio.write ? RangeMode::write : RangeMode::read;
+  if (dio.write && !is_aligned(range.offset | range.end, fs_block)) {
+    // Zeroing around a partial block must not meet another write to that block.
+    range.mode = RangeMode::write_exclusive;
+    range.offset = round_down(range.offset, fs_block);
+    range.end = round_up(range.end, fs_block);
+  }
+  range.owner = &dio;
+  range.granted = [](RangeEntry& entry) noexcept {
+    auto& waiting = *static_cast<Dio*>(entry.owner);
+    waiting.issuer->post(waiting.resume);
+  };
+  const bool nowait = has(dio.kiocb->ki_flags, KiocbFlags::nowait);
+  switch (inflight->impl_->enter(range, nowait)) {
+    case DioInflight::Impl::Entered::granted:
+      return true;
+    case DioInflight::Impl::Entered::refused:
+      dio.request.inflight = nullptr;  // Never entered: nothing to leave.
+      fail(dio, IoResult::failure(Errc::would_block), 0);
+      dio.kiocb->route = Route::submit;
+      dio.kiocb->route_reason = RouteReason::error;
+      *ended = settle(dio);
+      return false;
+    case DioInflight::Impl::Entered::queued:
+      break;
+  }
+  if (!dio.kiocb->is_sync()) return false;
+  dio.issuer->wait_until([&] { return dio.ended; });
+  dio.ended = false;
+  return true;
+}
+
+// Runs on the request's issuer: its turn in line has come, a continuation has ended elsewhere, or
+// (for a synchronous caller) what it waits for has happened.
+void DioEngine::resume(IssuerWork& work) noexcept {
+  Dio& dio = *static_cast<Dio::Resume&>(work).dio;
+  if (dio.kiocb->is_sync()) {
+    dio.ended = true;
+    return;
+  }
+  Kiocb& kiocb = *dio.kiocb;
+  const Outcome outcome =
+      dio.resume_as == Dio::ResumeAs::start ? start(dio) : advance(dio, dio.pending_result);
+  if (outcome.is_final()) kiocb.ki_complete(kiocb, outcome);
+}
+
+Outcome DioEngine::start(Dio& dio) noexcept {
+  assert_may_submit();
+  Kiocb& kiocb = *dio.kiocb;
+  BioChain chain;
+  IoResult built;
+  BlockQueue* queue = dio.issuer->queue_for(*dio.request.device);
+  if (queue == nullptr) {
+    built = IoResult::host_failure(EIO);
+  } else {
+    built = map_and_build(dio, chain);
+  }
+  if (!built.ok()) {
+    // Nothing was submitted, so nothing has changed on the device.
+    free_chain(dio, chain);
+    chain = BioChain{};
+    fail(dio, built, 0);
+  }
+  const bool sync = kiocb.is_sync();
+  dio.references.store(chain.count + 1, std::memory_order_relaxed);
+  if (chain.first != nullptr) queue->submit(chain.first);
+
+  // From the decrement on, unless it was the last: the request may be routed and gone on another
+  // thread (async), or the last bio wakes this one (sync).
+  if (dio.references.fetch_sub(1, std::memory_order_acq_rel) != 1) {
+    if (!sync) return NotFinal{};
+    dio.issuer->wait_until([&] { return dio.ended; });
+    dio.ended = false;
+    kiocb.route = Route::waiter;
+    kiocb.route_reason = RouteReason::sync_caller;
+  } else {
+    kiocb.route = Route::submit;
+    kiocb.route_reason = built.ok() ? RouteReason::submit_ended : RouteReason::error;
+  }
+  return settle(dio);
+}
+
+FuaChoice DioEngine::choose_fua(const Dio& dio, const Iomap& iomap) noexcept {
+  const Geometry& geometry = dio.request.device->geometry();
+  return fua_policy(FuaFacts{
+      .dsync = dio.kiocb->is_dsync(),
+      .sync = has(dio.kiocb->ki_flags, KiocbFlags::sync),
+      .mapped = iomap.type == IomapType::mapped && !iomap.new_extent && !iomap.shared,
+      .dirty = iomap.dirty,
+      .volatile_cache = geometry.volatile_cache,
+      .fua = geometry.fua,
+  });
+}
+
+IoResult DioEngine::map_and_build(Dio& dio, BioChain& chain) noexcept {
+  std::uint32_t remaining = dio.length;
+  if (!dio.write) {
+    // Reads end at the file's size as it is now that the range was granted, rounded up to what the
+    // device can transfer; settle() cuts the count to the byte.
+    const std::uint64_t size = dio.request.dio_ops->size_bytes();
+    const std::uint64_t readable = size > dio.offset ? size - dio.offset : 0;
+    if (readable < remaining) {
+      dio.length_valid = static_cast<std::uint32_t>(readable);
+      remaining = static_cast<std::uint32_t>(
+          round_up(readable, dio.request.device->geometry().logical_block_bytes));
+    }
+  }
+  const bool nowait = has(dio.kiocb->ki_flags, KiocbFlags::nowait);
+  SegmentCursor cursor(dio.iov);
+  std::uint64_t offset = dio.offset;
+  while (remaining != 0) {
+    Iomap iomap;
+    const IoResult mapped = dio.request.iomap_ops->iomap_begin(
+        *dio.kiocb, IomapRequest{offset, remaining, dio.write, nowait}, &iomap);
+    if (!mapped.ok()) return mapped;
+    HB_ASSERT(iomap.offset <= offset && offset - iomap.offset < iomap.length,
+              "iomap_begin answers with a mapping that contains the offset asked for");
+    const auto length = static_cast<std::uint32_t>(
+        std::min<std::uint64_t>(remaining, iomap.offset + iomap.length - offset));
+    if (!dio.write && iomap.type != IomapType::mapped) {
+      cursor.zero(length);
+    } else {
+      HB_ASSERT(iomap.type != IomapType::hole,
+                "iomap_begin answers a write with blocks, not with a hole");
+      bool fua = false;
+      if (dio.write) {
+        const FuaChoice choice = choose_fua(dio, iomap);
+        fua = choice == FuaChoice::fua;
+        dio.needs_sync |= choice == FuaChoice::sync_after;
+        dio.unwritten |= iomap.type == IomapType::unwritten;
+        dio.new_extent |= iomap.new_extent;
+        dio.shared |= iomap.shared;
+      }
+      const IoResult built = build_mapping(dio, iomap, offset, length, cursor, chain, fua);
+      if (!built.ok()) return built;
+    }
+    offset += length;
+    remaining -= length;
+  }
+  return {};
+}
+
+// Bios for [offset, offset + length) of one mapping, split at the device's limits; with zeros
+// before and after where the request covers only part of a block that holds nothing valid yet.
+IoResult DioEngine::build_mapping(Dio& dio, const Iomap& iomap, std::uint64_t offset,
+                                  std::uint32_t length, SegmentCursor& cursor, BioChain& chain,
+                                  bool fua) noexcept {
+  const std::uint32_t fs_block = dio.request.iomap_ops->fs_block_bytes();
+  const bool zero_around = dio.write && (iomap.type == IomapType::unwritten || iomap.new_extent);
+  // Only the request's own ends can be inside a block: mappings begin and end with blocks.
+  std::uint64_t head = 0;
+  std::uint64_t tail = 0;
+  if (zero_around) {
+    head = offset - round_down(offset, fs_block);
+    tail = round_up(offset + length, fs_block) - (offset + length);
+  }
+  std::uint64_t addr = iomap.addr + (offset - iomap.offset) - head;
+  std::uint64_t data = length;
+  const std::uint32_t transfer_max = dio.request.device->geometry().transfer_bytes_max;
+  auto at = static_cast<std::uint32_t>(offset - dio.offset);
+  while (head + data + tail != 0) {
+    DioBio* bio = new_bio(dio);
+    if (bio == nullptr) return IoResult::host_failure(ENOMEM);
+    bio->op = dio.write ? BioOp::write : BioOp::read;
+    bio->fua = fua;
+    bio->ioprio = dio.kiocb->ki_ioprio;
+    bio->addr = addr;
+    bio->at = at;
+    bio->end_io = &DioEngine::bio_end;
+    bio->private_ = &dio;
+    while (bio->segment_count < bio_segments_max && bio->length < transfer_max) {
+      const std::uint64_t room = transfer_max - bio->length;
+      if (head != 0) {
+        const std::uint64_t zeros = std::min({head, room, std::uint64_t{zero_block_bytes}});
+        bio->add_segment(zero_block, zeros);
+        head -= zeros;
+      } else if (data != 0) {
+        const iovec piece = cursor.take(std::min(data, room));
+        bio->add_segment(piece.iov_base, piece.iov_len);
+        data -= piece.iov_len;
+        at += static_cast<std::uint32_t>(piece.iov_len);
+      } else if (tail != 0) {
+        const std::uint64_t zeros = std::min({tail, room, std::uint64_t{zero_block_bytes}});
+        bio->add_segment(zero_block, zeros);
+        tail -= zeros;
+      } else {
+        break;
+      }
+    }
+    addr += bio->length;
+    (chain.last != nullptr ? chain.last->next : chain.first) = bio;
+    chain.last = bio;
+    ++chain.count;
+  }
+  return {};
+}
+
+// --- completion ---
+
+void DioEngine::fail(Dio& dio, IoResult error, std::uint32_t at) noexcept {
+  // Stored as at + 1, so that 0 can mean "nothing failed".
+  std::uint32_t lowest = dio.failed_at.load(std::memory_order_relaxed);
+  while ((lowest == 0 || at + 1 < lowest) &&
+         !dio.failed_at.compare_exchange_weak(lowest, at + 1, std::memory_order_relaxed)) {
+  }
+  std::uint64_t none = 0;
+  dio.first_error.compare_exchange_strong(none, std::bit_cast<std::uint64_t>(error.with_bytes(0)),
+                                          std::memory_order_relaxed);
+}
+
+void DioEngine::bio_end(Bio& bio) noexcept {
+  Dio& dio = *static_cast<Dio*>(bio.private_);
+  if (!bio.result.ok()) [[unlikely]] {
+    fail(dio, bio.result, static_cast<DioBio&>(bio).at);
+  }
+  free_bio(dio, bio);
+  // acq_rel: the last one sees every bio's data and error.
+  if (dio.references.fetch_sub(1, std::memory_order_acq_rel) == 1) drop_last_reference(dio);
+}
+
+// The one exit of an asynchronous request whose last bio ended after submission returned.
+void DioEngine::drop_last_reference(Dio& dio) noexcept {
+  Kiocb& kiocb = *dio.kiocb;
+  if (kiocb.is_sync()) {
+    // Route `waiter`: the caller, which is on its own issuer, settles with its own locks.
+    wake_waiter(dio);
+    return;
+  }
+  const RouteDecision decision = route_completion(CompletionFacts{
+      .sync_caller = false,
+      .write = dio.write,
+      .failed = dio.first_error.load(std::memory_order_relaxed) != 0,
+      .extending = dio.write && dio.request.dio_ops->is_extending(dio.offset + dio.length),
+      .unwritten = dio.unwritten,
+      .new_extent = dio.new_extent,
+      .shared = dio.shared,
+      .needs_sync = dio.needs_sync,
+      .cached_pages = false,
+      .handler_waits = false,
+      .defer = has(kiocb.ki_flags, KiocbFlags::dio_defer),
+      .issuer_gone = false,
+  });
+  kiocb.route = decision.route;
+  kiocb.route_reason = decision.reason;
+  switch (decision.route) {
+    case Route::inline_: {
+      // Nothing needs a task: settle here, in device context.
+      const Outcome outcome = settle(dio);
+      HB_ASSERT(outcome.is_final(), "a request that is settled inline needs no continuation");
+      kiocb.ki_complete(kiocb, outcome);
+      return;
+    }
+    case Route::issuer:
+      // Handed back: the issuer calls settle_handed_back from its own context, after its reap loop.
+      kiocb.set_dio_complete(&DioEngine::settle_handed_back);
+      kiocb.ki_complete(kiocb, NotFinal{});
+      return;
+    case Route::none:
+    case Route::submit:
+    case Route::waiter:
+    case Route::worker:
+      break;
+  }
+  HB_ASSERT(false, "dio_check() refuses requests whose completion would need a worker");
+}
+
+void DioEngine::wake_waiter(Dio& dio) noexcept {
+  dio.issuer->post(dio.resume);
+}
+
+Outcome DioEngine::settle_handed_back(Kiocb& kiocb) noexcept {
+  Dio& dio = *static_cast<Dio*>(kiocb.private_);
+  kiocb.set_dio_complete(nullptr);
+  return settle(dio);
+}
+
+IoResult DioEngine::result_of(const Dio& dio) noexcept {
+  const std::uint64_t error = dio.first_error.load(std::memory_order_relaxed);
+  if (error == 0) return IoResult::success(dio.length_valid);
+  // A failed write that had to allocate or convert leaves its range unwritten, so no byte of it
+  // counts.
+  const bool converts = dio.unwritten || dio.new_extent || dio.shared;
+  const std::uint32_t failed_at = dio.failed_at.load(std::memory_order_relaxed) - 1;
+  const std::uint32_t prefix = converts ? 0 : std::min(failed_at, dio.length_valid);
+  return std::bit_cast<IoResult>(error).with_bytes(prefix);
+}
+
+// Settles what the bios left: clears what was read beyond the end, then the file's part, stage by
+// stage.
+Outcome DioEngine::settle(Dio& dio) noexcept {
+  const IoResult result = result_of(dio);
+  if (!dio.write && result.ok() && dio.length_valid < dio.length) {
+    // What the device transferred beyond the file's end is nobody's business.
+    const std::uint64_t transferred =
+        round_up(dio.length_valid, dio.request.device->geometry().logical_block_bytes);
+    SegmentCursor cursor(dio.iov);
+    cursor.skip(dio.length_valid);
+    cursor.zero(transferred - dio.length_valid);
+  }
+  dio.stage = Dio::Stage::end_io;
+  return advance(dio, run_stage(dio, result));
+}
+
+// One call into the file. NotFinal only if a continuation will call end_pending() and that has not
+// happened yet; the Dio may then be gone already.
+Outcome DioEngine::run_stage(Dio& dio, IoResult result) noexcept {
+  Kiocb& kiocb = *dio.kiocb;
+  const bool sync = kiocb.is_sync();
+  dio.handoff.store(Dio::Handoff::running, std::memory_order_relaxed);
+  const DioEnd end{.offset = dio.offset,
+                   .bytes = dio.length,
+                   .result = result,
+                   .unwritten = dio.unwritten || dio.new_extent,
+                   .needs_sync = dio.needs_sync};
+  const Outcome outcome = dio.stage == Dio::Stage::end_io
+                              ? dio.request.dio_ops->end_io(kiocb, end)
+                              : dio.request.dio_ops->write_sync(kiocb, end);
+  if (outcome.is_final()) return outcome;
+  if (sync) {
+    dio.issuer->wait_until([&] { return dio.ended; });
+    dio.ended = false;
+    return dio.pending_result;
+  }
+  // The continuation may have ended on another thread before the file returned: whoever comes
+  // second goes on.
+  if (dio.handoff.exchange(Dio::Handoff::returned, std::memory_order_acq_rel) ==
+      Dio::Handoff::ended) {
+    return dio.pending_result;
+  }
+  return NotFinal{};
+}
+
+// Goes on after a stage that said `outcome`.
+Outcome DioEngine::advance(Dio& dio, Outcome outcome) noexcept {
+  if (outcome.is_final() && dio.stage == Dio::Stage::end_io) {
+    // Settled: drains need not wait for the sync that may follow.
+    if (dio.request.inflight != nullptr) dio.request.inflight->impl_->leave(dio.range);
+    if (outcome.result().ok() && dio.needs_sync) {
+      dio.stage = Dio::Stage::sync;
+      outcome = run_stage(dio, outcome.result());
+    }
+  }
+  if (!outcome.is_final()) return outcome;
+  dio.kiocb->private_ = nullptr;
+  free_dio(dio);
+  return outcome;
+}
+
+void DioEngine::end_pending(Kiocb& kiocb, IoResult result) noexcept {
+  Dio& dio = *static_cast<Dio*>(kiocb.private_);
+  dio.pending_result = result;
+  if (kiocb.is_sync()) {
+    dio.issuer->post(dio.resume);
+    return;
+  }
+  const bool own = dio.issuer->on_owner_thread();
+  const bool finishes = dio.stage == Dio::Stage::sync;
+  Issuer::Impl& issuer = *dio.issuer;
+  if (dio.handoff.exchange(Dio::Handoff::ended, std::memory_order_acq_rel) == Dio::Handoff::running)
+    return;
+  if (!own && !finishes) {
+    // What follows may submit, and that is for the request's own issuer.
+    dio.resume_as = Dio::ResumeAs::advance;
+    issuer.post(dio.resume);
+    return;
+  }
+  const Outcome outcome = advance(dio, result);
+  if (outcome.is_final()) kiocb.ki_complete(kiocb, outcome);
+}
+
+// --- entry points ---
+
+Outcome dio_rw(Kiocb& kiocb, IovView iov, const DioRequest& request) noexcept {
+  HB_ASSERT(kiocb.issuer != nullptr, "a request names the issuer whose queues it uses");
+  const IoResult checked = dio_check(kiocb, iov, request.device->geometry());
+  if (!checked.ok()) return checked;
+  const auto length = static_cast<std::uint32_t>(iov.length());
+  if (length == 0) return IoResult::success(0);
+  return DioEngine::begin(kiocb, iov, request, length);
+}
+
+void dio_end_pending(Kiocb& kiocb, IoResult result) noexcept {
+  DioEngine::end_pending(kiocb, result);
+}
+
+}  // namespace handback

@@ -1,0 +1,96 @@
+#include <handback/issuer.h>
+
+#include "base/assert.h"
+#include "issuer/issuer_impl.h"
+
+namespace handback {
+
+void Aiocb::prepare(File& file, std::uint64_t offset, IovView iov, KiocbFlags flags,
+                    Callback on_complete, void* callers_context) noexcept {
+  HB_ASSERT(state_ != State::submitted, "an Aiocb in flight is not prepared again");
+  ki_filp = &file;
+  ki_pos = offset;
+  ki_flags = flags | KiocbFlags::direct | KiocbFlags::dio_defer;
+  iov_ = iov;
+  callback = on_complete;
+  context = callers_context;
+  state_ = State::idle;
+}
+
+void Aiocb::prepare_read(File& file, std::uint64_t offset, std::span<std::byte> to,
+                         Callback on_complete, void* callers_context) noexcept {
+  segment_ = iovec{to.data(), to.size()};
+  prepare(file, offset, IovView{&segment_, 1}, KiocbFlags::none, on_complete, callers_context);
+}
+
+void Aiocb::prepare_write(File& file, std::uint64_t offset, std::span<const std::byte> from,
+                          KiocbFlags extra_flags, Callback on_complete,
+                          void* callers_context) noexcept {
+  // An iovec has no const; writes only read the memory.
+  segment_ = iovec{const_cast<std::byte*>(from.data()), from.size()};
+  prepare(file, offset, IovView{&segment_, 1}, extra_flags | KiocbFlags::write, on_complete,
+          callers_context);
+}
+
+void Aiocb::prepare_readv(File& file, std::uint64_t offset, IovView to, Callback on_complete,
+                          void* callers_context) noexcept {
+  prepare(file, offset, to, KiocbFlags::none, on_complete, callers_context);
+}
+
+void Aiocb::prepare_writev(File& file, std::uint64_t offset, IovView from, KiocbFlags extra_flags,
+                           Callback on_complete, void* callers_context) noexcept {
+  prepare(file, offset, from, extra_flags | KiocbFlags::write, on_complete, callers_context);
+}
+
+Result<std::unique_ptr<Issuer>> Issuer::create(const IssuerOptions& options) {
+  auto event_fd = Wake::open_event_fd();
+  if (!event_fd) return tl::unexpected<Error>(event_fd.error());
+  std::unique_ptr<Issuer> issuer(new Issuer());
+  issuer->impl_ = std::make_unique<Impl>(*issuer, *event_fd, options);
+  return issuer;
+}
+
+Issuer::Issuer() noexcept = default;
+Issuer::~Issuer() = default;
+
+void Issuer::submit(Aiocb& aiocb) noexcept {
+  impl_->submit(aiocb);
+}
+void Issuer::kick() noexcept {
+  impl_->kick();
+}
+unsigned Issuer::poll() noexcept {
+  return impl_->poll();
+}
+unsigned Issuer::wait(std::int64_t timeout_ns) noexcept {
+  return impl_->wait(timeout_ns);
+}
+IoResult Issuer::run(Aiocb& aiocb) noexcept {
+  return impl_->run(aiocb);
+}
+std::uint64_t Issuer::in_flight() const noexcept {
+  return impl_->in_flight();
+}
+const IssuerStats& Issuer::stats() const noexcept {
+  return impl_->stats();
+}
+void Issuer::register_buffer(std::span<std::byte> memory) {
+  impl_->register_buffer(memory);
+}
+void Issuer::unregister_buffer(std::span<std::byte> memory) {
+  impl_->unregister_buffer(memory);
+}
+void Issuer::detach(BlockDevice& device) noexcept {
+  impl_->detach(device);
+}
+void Issuer::post(IssuerWork& work) noexcept {
+  impl_->post(work);
+}
+
+Result<void> Issuer::attach(BlockDevice& device) {
+  Error error(Errc::io, "");
+  if (impl_->queue_for(device, &error) == nullptr) return tl::unexpected<Error>(std::move(error));
+  return {};
+}
+
+}  // namespace handback

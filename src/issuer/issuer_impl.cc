@@ -1,0 +1,412 @@
+#include "issuer/issuer_impl.h"
+
+#include <poll.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <limits>
+
+#include "base/assert.h"
+
+namespace handback {
+namespace {
+constexpr std::size_t trace_batch = 256;
+constexpr std::size_t queues_max = 16;
+}  // namespace
+
+std::uint64_t monotonic_ns() noexcept {
+  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(
+                                        std::chrono::steady_clock::now().time_since_epoch())
+                                        .count());
+}
+
+Issuer::Impl::Impl(Issuer& self_when_made, int event_fd, const IssuerOptions& options)
+    : self_(&self_when_made),
+      owner_(thread_token()),
+      wake_(event_fd),
+      dio_pool_(std::max(1U, options.dios_initial)),
+      bio_pool_(std::max(1U, options.bios_initial)),
+      trace_(options.trace) {
+  queues_.reserve(queues_max);
+  if (trace_ != nullptr) trace_records_.reserve(trace_batch);
+}
+
+Issuer::Impl::~Impl() {
+  assert_owner();
+  // Until all is quiet: what is delivered last may have posted or submitted again.
+  do {
+    wait_until([this] { return background_ == 0 && nothing_ready(); });
+    if (in_flight_ != 0) wait(-1);
+  } while (in_flight_ != 0 || background_ != 0 || !nothing_ready());
+  // A thread that pushed the last completion may still be on its way out of post().
+  while (posters_.load(std::memory_order_acquire) != 0) {
+  }
+  flush_trace();
+}
+
+void Issuer::Impl::assert_owner() const noexcept {
+  HB_ASSERT(on_owner_thread(), "an issuer is used only by the thread that created it");
+}
+
+void Issuer::Impl::end_background() noexcept {
+  posters_.fetch_add(1, std::memory_order_relaxed);
+  const std::uint64_t before = background_.fetch_sub(1, std::memory_order_seq_cst);
+  HB_ASSERT(before > 0, "background work that ends was begun");
+  if (!on_owner_thread()) wake_.wake();
+  posters_.fetch_sub(1, std::memory_order_release);
+}
+
+// --- devices ---
+
+BlockQueue* Issuer::Impl::queue_for(BlockDevice& device, Error* error) noexcept {
+  if (last_device_ == &device) [[likely]]
+    return last_queue_;
+  for (auto& attached : queues_) {
+    if (attached.device == &device) {
+      last_device_ = &device;
+      last_queue_ = attached.queue.get();
+      return last_queue_;
+    }
+  }
+  if (queues_.size() == queues_max) {
+    if (error != nullptr)
+      *error = Error(Errc::too_large, "an issuer serves at most 16 devices; detach one");
+    return nullptr;
+  }
+  auto opened = device.open_queue(wake_.event_fd());
+  if (!opened) {
+    if (error != nullptr) *error = std::move(opened.error());
+    return nullptr;
+  }
+  if (auto* registers = dynamic_cast<RegistersBuffers*>(opened->get()); registers != nullptr) {
+    for (const auto& memory : buffers_)
+      registers->register_buffer(memory);
+  }
+  queues_.push_back({&device, std::move(*opened)});
+  last_device_ = &device;
+  last_queue_ = queues_.back().queue.get();
+  return last_queue_;
+}
+
+void Issuer::Impl::detach(BlockDevice& device) noexcept {
+  assert_owner();
+  std::erase_if(queues_, [&](const AttachedQueue& attached) { return attached.device == &device; });
+  last_device_ = nullptr;
+  last_queue_ = nullptr;
+}
+
+void Issuer::Impl::register_buffer(std::span<std::byte> memory) {
+  assert_owner();
+  buffers_.push_back(memory);
+  for (auto& attached : queues_) {
+    if (auto* registers = dynamic_cast<RegistersBuffers*>(attached.queue.get());
+        registers != nullptr) {
+      registers->register_buffer(memory);
+    }
+  }
+}
+
+void Issuer::Impl::unregister_buffer(std::span<std::byte> memory) {
+  assert_owner();
+  std::erase_if(buffers_, [&](const auto& known) { return known.data() == memory.data(); });
+  for (auto& attached : queues_) {
+    if (auto* registers = dynamic_cast<RegistersBuffers*>(attached.queue.get());
+        registers != nullptr) {
+      registers->unregister_buffer(memory);
+    }
+  }
+}
+
+void Issuer::Impl::kick() noexcept {
+  assert_owner();
+  for (auto& attached : queues_)
+    attached.queue->kick();
+}
+
+// --- requests ---
+
+void Issuer::Impl::submit(Aiocb& aiocb) noexcept {
+  assert_owner();
+  assert_may_submit();
+  HB_ASSERT(aiocb.ki_filp != nullptr && aiocb.state_ != Aiocb::State::submitted,
+            "an Aiocb is prepared, and not in flight, when it is submitted");
+  aiocb.state_ = Aiocb::State::submitted;
+  aiocb.issuer = self_;
+  aiocb.ki_complete = &Impl::kiocb_complete;
+  // A reused Kiocb may carry the handler of its former life.
+  aiocb.clear_slot();
+  aiocb.route = Route::none;
+  aiocb.route_reason = RouteReason::none;
+  if (trace_ != nullptr) [[unlikely]] {
+    aiocb.submitted_ns_ = monotonic_ns();
+    aiocb.settled_ns_ = 0;
+  }
+  ++in_flight_;
+  ++stats_.submitted;
+  const Outcome outcome = aiocb.is_write() ? aiocb.ki_filp->write_iter(aiocb, aiocb.iov_)
+                                           : aiocb.ki_filp->read_iter(aiocb, aiocb.iov_);
+  if (outcome.is_final()) {
+    accept_final(aiocb, outcome.result());
+  }
+}
+
+void Issuer::Impl::accept_final(Aiocb& aiocb, IoResult result) noexcept {
+  aiocb.result = result;
+  if (aiocb.route == Route::none) {
+    // Refused, or ended, before anything was submitted for it.
+    aiocb.route = Route::submit;
+    aiocb.route_reason = result.ok() ? RouteReason::submit_ended : RouteReason::error;
+  }
+  if (trace_ != nullptr) [[unlikely]]
+    aiocb.settled_ns_ = monotonic_ns();
+  deliverable_.push(aiocb);
+}
+
+void Issuer::Impl::kiocb_complete(Kiocb& kiocb, Outcome outcome) noexcept {
+  Impl& impl = kiocb.issuer->impl();
+  auto& aiocb = static_cast<Aiocb&>(kiocb);
+  if (impl.on_owner_thread()) [[likely]] {
+    if (outcome.is_final()) {
+      impl.accept_final(aiocb, outcome.result());
+    } else {
+      impl.handed_back_.push(kiocb);
+    }
+    return;
+  }
+  impl.posters_.fetch_add(1, std::memory_order_relaxed);
+  aiocb.arrived_final_ = outcome.is_final();
+  if (outcome.is_final()) aiocb.result = outcome.result();
+  impl.foreign_kiocbs_.push(kiocb);
+  impl.wake_.wake();
+  impl.posters_.fetch_sub(1, std::memory_order_release);
+}
+
+void Issuer::Impl::post(IssuerWork& work) noexcept {
+  if (on_owner_thread()) {
+    local_work_.push(work);
+    return;
+  }
+  posters_.fetch_add(1, std::memory_order_relaxed);
+  foreign_work_.push(work);
+  wake_.wake();
+  posters_.fetch_sub(1, std::memory_order_release);
+}
+
+void Issuer::Impl::wake() noexcept {
+  if (on_owner_thread()) return;
+  posters_.fetch_add(1, std::memory_order_relaxed);
+  wake_.wake();
+  posters_.fetch_sub(1, std::memory_order_release);
+}
+
+bool Issuer::Impl::run_handed_back() noexcept {
+  if (handed_back_.empty()) return false;
+  const ContextScope scope(Context::issuer);
+  LocalQueue<Kiocb> batch = handed_back_.take();
+  while (!batch.empty()) {
+    Kiocb& kiocb = batch.pop();
+    const DioComplete handler = kiocb.dio_complete();
+    HB_ASSERT(handler != nullptr, "a request that is handed back carries its handler");
+    const Outcome outcome = handler(kiocb);
+    if (outcome.is_final()) accept_final(static_cast<Aiocb&>(kiocb), outcome.result());
+  }
+  return true;
+}
+
+bool Issuer::Impl::take_foreign() noexcept {
+  LocalQueue<Kiocb> kiocbs = foreign_kiocbs_.take();
+  LocalQueue<IssuerWork> works = foreign_work_.take();
+  const bool any = !kiocbs.empty() || !works.empty();
+  while (!kiocbs.empty()) {
+    Kiocb& kiocb = kiocbs.pop();
+    auto& aiocb = static_cast<Aiocb&>(kiocb);
+    ++stats_.foreign;
+    if (aiocb.arrived_final_) {
+      accept_final(aiocb, aiocb.result);
+    } else {
+      handed_back_.push(kiocb);
+    }
+  }
+  while (!works.empty())
+    local_work_.push(works.pop());
+  return any;
+}
+
+bool Issuer::Impl::settle_ready() noexcept {
+  bool any = false;
+  {
+    const ContextScope scope(Context::device);
+    for (auto& attached : queues_)
+      any |= attached.queue->poll() != 0;
+  }
+  any |= take_foreign();
+  any |= run_handed_back();
+  if (!local_work_.empty()) {
+    any = true;
+    const ContextScope scope(Context::issuer);
+    LocalQueue<IssuerWork> batch = local_work_.take();
+    while (!batch.empty()) {
+      IssuerWork& work = batch.pop();
+      work.run(work);
+    }
+  }
+  return any;
+}
+
+std::int64_t Issuer::Impl::run_hooks() noexcept {
+  std::int64_t soonest = std::numeric_limits<std::int64_t>::max();
+  if (hooks_.empty()) return soonest;
+  const ContextScope scope(Context::issuer);
+  const std::uint64_t now = monotonic_ns();
+  std::erase_if(hooks_, [&](const std::shared_ptr<PollHook>& hook) {
+    const std::int64_t due = hook->run(*self_, now);
+    if (due >= 0) soonest = std::min(soonest, due);
+    return due < 0;
+  });
+  return soonest;
+}
+
+bool Issuer::Impl::nothing_ready() const noexcept {
+  return handed_back_.empty() && local_work_.empty() && foreign_kiocbs_.empty() &&
+         foreign_work_.empty();
+}
+
+unsigned Issuer::Impl::poll() noexcept {
+  assert_owner();
+  settle_ready();
+  run_hooks();
+  return deliver_ready();
+}
+
+unsigned Issuer::Impl::wait(std::int64_t timeout_ns) noexcept {
+  assert_owner();
+  assert_may_wait_for_io();
+  HB_ASSERT(!delivering_, "a callback may not block; submit and return instead");
+  const std::uint64_t start = timeout_ns > 0 ? monotonic_ns() : 0;
+  for (;;) {
+    if (!deliverable_.empty()) return deliver_ready();
+    const std::int64_t hook_due = run_hooks();
+    if (!deliverable_.empty()) return deliver_ready();
+    if (in_flight_ == 0 && background_ == 0 && nothing_ready()) return 0;
+    if (nothing_ready()) {
+      std::int64_t limit = timeout_ns;
+      if (timeout_ns > 0) {
+        const auto passed = static_cast<std::int64_t>(monotonic_ns() - start);
+        limit = std::max<std::int64_t>(0, timeout_ns - passed);
+      }
+      if (hook_due != std::numeric_limits<std::int64_t>::max()) {
+        limit = limit < 0 ? hook_due : std::min(limit, hook_due);
+      }
+      // Straight to the sleep: it also hands over what was submitted, so that a batch is one system
+      // call.
+      if (limit != 0) sleep(limit, [this] { return in_flight_ == 0 && background_ == 0; });
+    }
+    settle_ready();
+    if (!deliverable_.empty()) return deliver_ready();
+    if (timeout_ns == 0) return 0;
+    if (timeout_ns > 0 && static_cast<std::int64_t>(monotonic_ns() - start) >= timeout_ns) return 0;
+  }
+}
+
+void Issuer::Impl::sleep_in_queue(std::int64_t timeout_ns) noexcept {
+  ++stats_.sleeps;
+  if (queues_.size() == 1) {
+    queues_.front().queue->wait(timeout_ns);
+    return;
+  }
+  std::array<pollfd, queues_max + 1> fds{};
+  nfds_t count = 0;
+  unsigned ended = 0;
+  fds[count++] = pollfd{wake_.event_fd(), POLLIN, 0};
+  for (auto& attached : queues_) {
+    BlockQueue& queue = *attached.queue;
+    queue.kick();
+    // Asked once per sleep: asking has effects (block_device.h).
+    const int fd = queue.wait_fd();
+    if (fd >= 0) {
+      fds[count++] = pollfd{fd, POLLIN, 0};
+    } else {
+      // Devices that complete within submit() have no descriptor; what they ended is found here.
+      const ContextScope scope(Context::device);
+      ended += queue.poll();
+    }
+  }
+  if (ended != 0) return;
+  timespec limit{};
+  if (timeout_ns >= 0) {
+    limit.tv_sec = timeout_ns / 1'000'000'000;
+    limit.tv_nsec = timeout_ns % 1'000'000'000;
+  }
+  ::ppoll(fds.data(), count, timeout_ns >= 0 ? &limit : nullptr, nullptr);
+}
+
+// --- delivery ---
+
+unsigned Issuer::Impl::deliver_ready() noexcept {
+  if (deliverable_.empty() || delivering_) return 0;
+  HB_ASSERT(current_context() == Context::task,
+            "results are delivered in the user's own task context");
+  delivering_ = true;
+  // Only what is ready now: a callback that submits again must not keep this turn going for ever.
+  LocalQueue<Kiocb> batch = deliverable_.take();
+  unsigned count = 0;
+  while (!batch.empty()) {
+    deliver(static_cast<Aiocb&>(batch.pop()));
+    ++count;
+  }
+  delivering_ = false;
+  return count;
+}
+
+void Issuer::Impl::deliver(Aiocb& aiocb) noexcept {
+  HB_ASSERT(aiocb.state_ == Aiocb::State::submitted, "each request is delivered exactly once");
+  --in_flight_;
+  ++stats_.delivered;
+  ++stats_.by_route[static_cast<unsigned>(aiocb.route)];
+  ++stats_.by_reason[static_cast<unsigned>(aiocb.route_reason)];
+  if (aiocb.result.ok()) {
+    (aiocb.is_write() ? stats_.write_bytes : stats_.read_bytes) += aiocb.result.bytes();
+  } else {
+    ++stats_.failed;
+  }
+  if (trace_ != nullptr) [[unlikely]] {
+    trace_records_.push_back(TraceRecord{
+        .submitted_ns = aiocb.submitted_ns_,
+        .settled_ns = aiocb.settled_ns_,
+        .delivered_ns = monotonic_ns(),
+        .file_id = aiocb.ki_filp->file_id(),
+        .offset = aiocb.ki_pos,
+        .length = static_cast<std::uint32_t>(aiocb.iov_.length()),
+        .flags = aiocb.ki_flags,
+        .result = aiocb.result,
+        .route = aiocb.route,
+        .reason = aiocb.route_reason,
+    });
+    if (trace_records_.size() == trace_batch) flush_trace();
+  }
+  aiocb.state_ = Aiocb::State::delivered;
+  // From here on the Aiocb is its owner's again, who may reuse or destroy it.
+  if (aiocb.callback != nullptr) aiocb.callback(aiocb);
+}
+
+void Issuer::Impl::flush_trace() noexcept {
+  if (trace_ == nullptr || trace_records_.empty()) return;
+  trace_->write(trace_records_);
+  trace_records_.clear();
+}
+
+IoResult Issuer::Impl::run(Aiocb& aiocb) noexcept {
+  HB_ASSERT(!delivering_, "a callback may not block; submit and return instead");
+  submit(aiocb);
+  while (aiocb.state_ != Aiocb::State::delivered)
+    wait(-1);
+  return aiocb.result;
+}
+
+const IssuerStats& Issuer::Impl::stats() noexcept {
+  stats_.pool_growths = dio_pool_.growths() + bio_pool_.growths();
+  return stats_;
+}
+
+}  // namespace handback

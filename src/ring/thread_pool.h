@@ -1,0 +1,47 @@
+// Threads that carry bios out, for hosts where io_uring is not to be had.
+//
+// Owner: the device. Bios end on the pool's threads.
+#pragma once
+
+#include <handback/block_device.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "block/bio_queue.h"
+#include "ring/blocking_transfer.h"
+
+namespace handback {
+
+class ThreadPool {
+ public:
+  // `fd` and `geometry` outlive the pool. Errors: io (the host is out of threads).
+  [[nodiscard]] static Result<std::unique_ptr<ThreadPool>> start(int fd, const Geometry& geometry,
+                                                                 unsigned threads);
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+  // Requires: every bio has ended or is ending. Waits until their ends have returned.
+  ~ThreadPool();
+
+  // Takes all of `bios`. Each has its queue's count of bios in flight, an std::atomic<unsigned>, in
+  // queue_private; it is decremented before the bio ends. Thread class: any.
+  void add(BioQueue& bios);
+
+ private:
+  ThreadPool(int fd, const Geometry& geometry) noexcept : transfer_(fd, geometry) {}
+  void run() noexcept;
+  Bio* wait_for_bio();
+
+  BlockingTransfer transfer_;
+  std::mutex mutex_;
+  std::condition_variable work_;  // pending_ is not empty, or stopping_.
+  BioQueue pending_;
+  bool stopping_ = false;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace handback

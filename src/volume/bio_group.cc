@@ -1,0 +1,84 @@
+#include "volume/bio_group.h"
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+
+namespace handback {
+
+void BioGroup::add(BioOp op, std::uint64_t addr, std::byte* data, std::size_t length, bool fua) {
+  const std::size_t limit = device_->geometry().transfer_bytes_max;
+  do {
+    const std::size_t part = std::min(length, limit);
+    Bio& bio = bios_.emplace_back();
+    bio.op = op;
+    bio.addr = addr;
+    bio.fua = fua;
+    if (part != 0) bio.add_segment(data, part);
+    bio.end_io = &BioGroup::bio_end;
+    bio.private_ = this;
+    addr += part;
+    if (data != nullptr) data += part;
+    length -= part;
+  } while (length != 0);
+}
+
+void BioGroup::read(std::uint64_t addr, std::span<std::byte> to) {
+  if (!to.empty()) add(BioOp::read, addr, to.data(), to.size(), false);
+}
+
+void BioGroup::write(std::uint64_t addr, std::span<const std::byte> from, bool fua) {
+  // A bio has one pointer for both directions; writes only read the memory.
+  if (!from.empty()) add(BioOp::write, addr, const_cast<std::byte*>(from.data()), from.size(), fua);
+}
+
+void BioGroup::flush() {
+  add(BioOp::flush, 0, nullptr, 0, false);
+}
+
+void BioGroup::start(Ended ended, void* owner) noexcept {
+  issuer_->assert_owner();
+  ended_ = ended;
+  owner_ = owner;
+  run = [](IssuerWork& work) noexcept {
+    auto& group = static_cast<BioGroup&>(work);
+    group.ended_(group, group.owner_);
+  };
+  BlockQueue* queue = issuer_->queue_for(*device_);
+  if (queue == nullptr || bios_.empty()) {
+    if (queue == nullptr) {
+      first_error_.store(std::bit_cast<std::uint64_t>(IoResult::host_failure(EIO)),
+                         std::memory_order_relaxed);
+    }
+    issuer_->post(*this);
+    return;
+  }
+  for (std::size_t i = 0; i + 1 < bios_.size(); ++i)
+    bios_[i].next = &bios_[i + 1];
+  left_.store(bios_.size(), std::memory_order_relaxed);
+  queue->submit(&bios_.front());
+}
+
+void BioGroup::bio_end(Bio& bio) noexcept {
+  auto& group = *static_cast<BioGroup*>(bio.private_);
+  if (!bio.result.ok()) {
+    std::uint64_t none = 0;
+    group.first_error_.compare_exchange_strong(
+        none, std::bit_cast<std::uint64_t>(bio.result.with_bytes(0)), std::memory_order_relaxed);
+  }
+  if (group.left_.fetch_sub(1, std::memory_order_acq_rel) == 1) group.issuer_->post(group);
+}
+
+IoResult BioGroup::run_and_wait() noexcept {
+  bool done = false;
+  start([](BioGroup&, void* flag) noexcept { *static_cast<bool*>(flag) = true; }, &done);
+  issuer_->wait_until([&] { return done; });
+  return result();
+}
+
+IoResult BioGroup::result() const noexcept {
+  const std::uint64_t error = first_error_.load(std::memory_order_relaxed);
+  return error == 0 ? IoResult::success(0) : std::bit_cast<IoResult>(error);
+}
+
+}  // namespace handback

@@ -1,0 +1,113 @@
+#include "volume/change.h"
+
+namespace handback {
+
+std::string_view to_string(ChangeKind kind) noexcept {
+  switch (kind) {
+    case ChangeKind::create:
+      return "create";
+    case ChangeKind::remove_name:
+      return "remove_name";
+    case ChangeKind::rename:
+      return "rename";
+    case ChangeKind::set_size:
+      return "set_size";
+    case ChangeKind::map:
+      return "map";
+    case ChangeKind::set_mtime:
+      return "set_mtime";
+  }
+  return "unknown";
+}
+
+void change_encode(const Change& change, std::vector<std::byte>& bytes) {
+  ByteWriter out(bytes);
+  out.put(static_cast<std::uint8_t>(change.kind));
+  switch (change.kind) {
+    case ChangeKind::create:
+      out.put(change.parent);
+      out.put(change.ino);
+      out.put(static_cast<std::uint8_t>(change.type));
+      out.put(change.mtime_ns);
+      out.put_string(change.name);
+      break;
+    case ChangeKind::remove_name:
+      out.put(change.parent);
+      out.put(change.mtime_ns);
+      out.put_string(change.name);
+      break;
+    case ChangeKind::rename:
+      out.put(change.parent);
+      out.put(change.parent_to);
+      out.put(change.mtime_ns);
+      out.put_string(change.name);
+      out.put_string(change.name_to);
+      break;
+    case ChangeKind::set_size:
+      out.put(change.ino);
+      out.put(change.size_bytes);
+      out.put(change.mtime_ns);
+      break;
+    case ChangeKind::map:
+      out.put(change.ino);
+      out.put(change.offset);
+      out.put(change.addr);
+      out.put(change.count);
+      out.put(static_cast<std::uint8_t>(change.unwritten ? 1 : 0));
+      break;
+    case ChangeKind::set_mtime:
+      out.put(change.ino);
+      out.put(change.mtime_ns);
+      break;
+  }
+}
+
+bool change_decode(ByteReader& in, Change* change) {
+  *change = Change{};
+  change->kind = static_cast<ChangeKind>(in.get<std::uint8_t>());
+  switch (change->kind) {
+    case ChangeKind::create: {
+      change->parent = in.get<std::uint64_t>();
+      change->ino = in.get<std::uint64_t>();
+      const auto type = in.get<std::uint8_t>();
+      if (type > static_cast<std::uint8_t>(FileType::directory)) return false;
+      change->type = static_cast<FileType>(type);
+      change->mtime_ns = in.get<std::int64_t>();
+      change->name = in.get_string();
+      return in.ok();
+    }
+    case ChangeKind::remove_name:
+      change->parent = in.get<std::uint64_t>();
+      change->mtime_ns = in.get<std::int64_t>();
+      change->name = in.get_string();
+      return in.ok();
+    case ChangeKind::rename:
+      change->parent = in.get<std::uint64_t>();
+      change->parent_to = in.get<std::uint64_t>();
+      change->mtime_ns = in.get<std::int64_t>();
+      change->name = in.get_string();
+      change->name_to = in.get_string();
+      return in.ok();
+    case ChangeKind::set_size:
+      change->ino = in.get<std::uint64_t>();
+      change->size_bytes = in.get<std::uint64_t>();
+      change->mtime_ns = in.get<std::int64_t>();
+      return in.ok();
+    case ChangeKind::map: {
+      change->ino = in.get<std::uint64_t>();
+      change->offset = in.get<std::uint64_t>();
+      change->addr = in.get<std::uint64_t>();
+      change->count = in.get<std::uint32_t>();
+      const auto unwritten = in.get<std::uint8_t>();
+      change->unwritten = unwritten == 1;
+      return in.ok() && unwritten <= 1;
+    }
+    case ChangeKind::set_mtime:
+      change->ino = in.get<std::uint64_t>();
+      change->mtime_ns = in.get<std::int64_t>();
+      return in.ok();
+  }
+  return false;
+}
+
+}  // namespace handback

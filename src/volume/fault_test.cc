@@ -1,0 +1,130 @@
+// A volume on a device that fails: what fails, what stays, what is refused from then on.
+#include "block/fault_device.h"
+#include "volume/volume_test_support.h"
+
+namespace handback::testing {
+namespace {
+
+constexpr int eio = 5;
+
+class VolumeFaults : public ::testing::Test {
+ protected:
+  VolumeFaults() {
+    memory_ = make_memory_device({.size_bytes = 16 << 20, .volatile_cache = true, .fua = true});
+    device_ = std::make_unique<FaultDevice>(*memory_);
+    issuer_ = must(Issuer::create());
+    must(Volume::format(*issuer_, *device_));
+    volume_ = must(Volume::open(*issuer_, *device_));
+    data_ = pattern(4096, 1);
+  }
+  ~VolumeFaults() override {
+    file_.reset();
+    volume_.reset();
+    issuer_.reset();
+  }
+
+  IoResult write(std::uint64_t offset, KiocbFlags flags = KiocbFlags::none) {
+    Aiocb aiocb;
+    aiocb.prepare_write(*file_, offset, data_.span(), flags);
+    return issuer_->run(aiocb);
+  }
+  void create() { file_ = must(volume_->open_file(*issuer_, "/a", {.create = true})); }
+
+  std::unique_ptr<BlockDevice> memory_;
+  std::unique_ptr<FaultDevice> device_;
+  std::unique_ptr<Issuer> issuer_;
+  std::unique_ptr<Volume> volume_;
+  std::unique_ptr<VolumeFile> file_;
+  AlignedBuffer data_;
+};
+
+TEST_F(VolumeFaults, AFailedDataWriteFailsThatRequestAndLeavesTheSize) {
+  create();
+  ASSERT_TRUE(write(0).ok());
+  device_->fail(BioOp::write, 1, IoResult::host_failure(eio));
+  EXPECT_EQ(write(4096), IoResult::host_failure(eio));
+  EXPECT_EQ(file_->size(), 4096U);
+  EXPECT_EQ(write(4096), IoResult::success(4096));
+  EXPECT_EQ(file_->size(), 8192U);
+}
+
+TEST_F(VolumeFaults, AFailedLogWriteIsTerminalForEveryLaterDurableCall) {
+  create();
+  must(volume_->sync(*issuer_));
+  // The data of a dsync write is the first write, the record the second.
+  device_->fail(BioOp::write, 2, IoResult::host_failure(eio));
+  EXPECT_EQ(write(0, KiocbFlags::dsync), IoResult::host_failure(eio));
+  EXPECT_EQ(write(0, KiocbFlags::dsync), IoResult::failure(Errc::poisoned));
+  EXPECT_TRUE(is_error(file_->fsync(*issuer_), Errc::poisoned));
+  EXPECT_TRUE(is_error(volume_->sync(*issuer_), Errc::poisoned));
+  EXPECT_TRUE(is_error(volume_->mkdir("/d"), Errc::poisoned));
+  file_.reset();
+  EXPECT_TRUE(is_error(volume_->close(*issuer_), Errc::poisoned));
+  volume_ = must(Volume::open(*issuer_, *device_));
+  EXPECT_TRUE(volume_->mkdir("/d"));
+}
+
+TEST_F(VolumeFaults, AFailedFlushIsTerminalAndNotRetried) {
+  create();
+  ASSERT_TRUE(write(0).ok());
+  must(volume_->sync(*issuer_));
+  device_->fail(BioOp::flush, 1, IoResult::host_failure(eio));
+  EXPECT_TRUE(is_error(file_->fsync(*issuer_), Errc::io));
+  EXPECT_TRUE(is_error(file_->fsync(*issuer_), Errc::poisoned));
+  EXPECT_EQ(write(0, KiocbFlags::dsync), IoResult::failure(Errc::poisoned));
+  file_.reset();
+}
+
+TEST_F(VolumeFaults, EveryIoThatFailsOnceLeavesAVolumeThatOpensConsistent) {
+  // Fails each write and each flush of a fixed story in turn, then opens what is left.
+  for (const BioOp op : {BioOp::write, BioOp::flush}) {
+    for (std::uint64_t nth = 1;; ++nth) {
+      SCOPED_TRACE(::testing::Message() << (op == BioOp::write ? "write " : "flush ") << nth);
+      device_->heal();
+      file_.reset();
+      volume_.reset();
+      must(Volume::format(*issuer_, *device_, {.overwrite = true}));
+      volume_ = must(Volume::open(*issuer_, *device_));
+      device_->reset_counts();
+      device_->fail(op, nth, IoResult::host_failure(eio));
+      create();
+      (void)write(0, KiocbFlags::dsync);
+      (void)write(4096);
+      (void)volume_->mkdir("/d");
+      (void)volume_->sync(*issuer_);
+      (void)volume_->rename("/a", "/d/a");
+      (void)file_->truncate(*issuer_, 1000);
+      (void)file_->fsync(*issuer_);
+      file_.reset();
+      const bool closed = static_cast<bool>(volume_->close(*issuer_));
+      volume_.reset();
+      const bool hit = device_->counts().failed != 0;
+      EXPECT_TRUE(closed || hit);
+      device_->heal();
+      EXPECT_THAT(must(check_volume(*issuer_, *device_)).findings, ::testing::IsEmpty());
+      volume_ = must(Volume::open(*issuer_, *device_));
+      if (closed) {
+        EXPECT_TRUE(volume_->stat("/d/a"));
+      }
+      if (!hit) break;
+    }
+  }
+}
+
+TEST_F(VolumeFaults, CountsOfDeviceWritesAndFlushesOfDurableOperations) {
+  create();
+  ASSERT_TRUE(write(0).ok());
+  must(volume_->sync(*issuer_));
+  device_->reset_counts();
+  // An overwrite of what is durable: one FUA write.
+  ASSERT_TRUE(write(0, KiocbFlags::dsync).ok());
+  EXPECT_EQ(device_->counts(), (FaultCounts{.writes = 1, .fua_writes = 1}));
+  device_->reset_counts();
+  // An extension: data, flush, record.
+  ASSERT_TRUE(write(4096, KiocbFlags::dsync).ok());
+  EXPECT_EQ(device_->counts(), (FaultCounts{.writes = 2, .flushes = 1, .fua_writes = 1}));
+  file_.reset();
+}
+
+}  // namespace
+}  // namespace handback::testing

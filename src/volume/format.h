@@ -1,0 +1,54 @@
+// The on-disk format, version 1.0: constants and layout only. docs/format.md is its specification
+// and names the same structures and fields.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+namespace handback {
+
+inline constexpr std::uint32_t fs_block = 4096;          // Bytes.
+inline constexpr std::uint32_t meta_magic = 0x626d4248;  // "HBmb", little-endian.
+inline constexpr std::size_t meta_header_bytes = 64;
+inline constexpr std::size_t meta_payload_bytes_max = fs_block - meta_header_bytes;
+
+inline constexpr std::uint16_t format_version_major = 1;  // Must match.
+inline constexpr std::uint16_t format_version_minor =
+    0;  // May be newer: readers ignore what they do not know.
+
+enum class MetaType : std::uint16_t { superblock = 1, root = 2, checkpoint = 3, log_record = 4 };
+
+using VolumeId = std::array<std::byte, 16>;
+
+inline constexpr std::uint64_t superblock_block = 0;
+inline constexpr std::array<std::uint64_t, 2> root_blocks{1, 2};
+inline constexpr std::uint64_t log_first_block = 3;
+
+inline constexpr std::uint64_t root_ino = 1;
+inline constexpr std::uint64_t ino_max = std::uint64_t{1} << 63;  // One past the largest.
+
+// Where things lie, in fs blocks. Computed once at format; afterwards the superblock says.
+struct Layout {
+  std::uint64_t total_blocks = 0;
+  std::uint64_t log_start = 0;
+  std::uint64_t log_blocks = 0;
+  std::array<std::uint64_t, 2> slot_start{};  // The two checkpoint areas.
+  std::uint64_t slot_blocks = 0;              // Of each.
+  std::uint64_t data_start = 0;
+  std::uint64_t data_end = 0;           // One past the last data block.
+  std::uint64_t backup_superblock = 0;  // The last block.
+
+  friend bool operator==(const Layout&, const Layout&) = default;
+};
+
+[[nodiscard]] Layout layout_for(std::uint64_t total_blocks) noexcept;
+
+// Encoded sizes within a checkpoint, for the account of the checkpoint area.
+inline constexpr std::uint64_t snapshot_header_bytes = 16;
+inline constexpr std::uint64_t snapshot_inode_bytes = 34;
+inline constexpr std::uint64_t snapshot_extent_bytes = 20;
+inline constexpr std::uint64_t snapshot_directory_bytes = 4;  // A directory's count of entries.
+inline constexpr std::uint64_t snapshot_entry_bytes = 10;     // Plus the name.
+
+}  // namespace handback

@@ -1,0 +1,175 @@
+// Makes changes of metadata durable: records in a circular log, and checkpoints that let the log
+// start anew.
+//
+// Group commit without a thread: changes collect in the open record; whoever needs them durable
+// seals it and leads the write through its own issuer, while others who come meanwhile wait for
+// that or the next record. One record is written at a time, each durable before the next begins,
+// and the device is flushed before a record, so that no record can expose data that is not durable.
+//
+// Nothing here waits: every step submits I/O and returns; continuations run in issuer context of
+// the leader.
+//
+// Locking: everything is guarded by the volume's metadata lock, passed in; it is never held over
+// I/O or while a waiter is called.
+#pragma once
+
+#include <handback/error.h>
+#include <handback/issuer.h>
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "volume/bio_group.h"
+#include "volume/change.h"
+#include "volume/extent_map.h"
+#include "volume/superblock.h"
+
+namespace handback {
+
+// Somebody who needs the log durable up to a record.
+// Owner: the caller, until ended was entered.
+struct CommitWaiter {
+  std::uint64_t sequence = 0;
+  // Issuer context of the commit's leader, which may be another thread than the waiter's.
+  void (*ended)(CommitWaiter& waiter, IoResult result) noexcept = nullptr;
+  CommitWaiter* next = nullptr;
+
+  // Set by Journal::commit(): the device will have been flushed after the call and before the
+  // waiter is called. False if the record was on its way already: then data written since its flush
+  // is not covered, and whoever needs that durable too flushes once more.
+  bool flush_covers_call = false;
+};
+
+// What the journal needs of the volume. Called with the metadata lock held.
+class JournalClient {
+ public:
+  // The changes that freed these blocks are durable: they may be used again.
+  virtual void blocks_reusable(const std::vector<BlockRun>& runs) noexcept = 0;
+  // All metadata as it is now.
+  virtual std::vector<std::byte> snapshot() = 0;
+
+ protected:
+  ~JournalClient() = default;
+};
+
+class Journal {
+ public:
+  Journal(BlockDevice& device, const Superblock& superblock, const Root& root,
+          std::uint64_t log_head, std::uint64_t next_sequence, JournalClient& client,
+          std::mutex& metadata_lock);
+  Journal(const Journal&) = delete;
+  Journal& operator=(const Journal&) = delete;
+  ~Journal();  // Requires: not busy.
+
+  // --- with the metadata lock held ---
+
+  // Adds a change to the open record; returns the record's number, to wait for.
+  std::uint64_t append(const Change& change);
+  // Blocks freed by changes appended so far: reusable once those are durable.
+  void freed(std::vector<BlockRun>&& runs);
+  // The first error of a flush or a log write, if there was one.
+  [[nodiscard]] const std::optional<IoResult>& error() const noexcept { return error_; }
+  // The newest record that a change was added to; durable_sequence() if there is none to commit.
+  [[nodiscard]] std::uint64_t newest_sequence() const noexcept;
+  [[nodiscard]] std::uint64_t blocks_waiting() const noexcept { return blocks_waiting_; }
+  [[nodiscard]] std::uint64_t log_used_blocks() const noexcept { return head_ - tail_; }
+  // When the oldest change that is not being committed yet was made; 0: there is none.
+  [[nodiscard]] std::uint64_t oldest_uncommitted_ns() const noexcept {
+    return oldest_uncommitted_ns_;
+  }
+  // A commit or a checkpoint is under way.
+  [[nodiscard]] bool busy() const noexcept { return writing_ || checkpoint_ != nullptr; }
+
+  // --- without the lock ---
+
+  // Any thread.
+  [[nodiscard]] std::uint64_t durable_sequence() const noexcept {
+    return durable_sequence_.load(std::memory_order_acquire);
+  }
+  [[nodiscard]] bool failed() const noexcept { return failed_.load(std::memory_order_acquire); }
+  // The issuer that leads what is under way. Lock held.
+  [[nodiscard]] Issuer::Impl* leader() const noexcept;
+
+  // Final if waiter.sequence is durable already or the journal has failed; else NotFinal, and the
+  // waiter is called later. Any context but device.
+  [[nodiscard]] Outcome commit(Issuer::Impl& issuer, CommitWaiter& waiter);
+  // Commits everything that there is and then writes a checkpoint; the waiter is called after that.
+  [[nodiscard]] Outcome checkpoint(Issuer::Impl& issuer, CommitWaiter& waiter);
+  // Starts a commit of everything, for nobody in particular.
+  void commit_in_background(Issuer::Impl& issuer);
+  // From now on every commit fails with `error`.
+  void poison(IoResult error);
+
+ private:
+  struct Sealed {
+    std::uint64_t sequence = 0;
+    std::uint32_t change_count = 0;
+    std::vector<std::byte> changes;
+    std::vector<BlockRun> freed;
+  };
+  struct Checkpoint;
+  enum class WriteStep : std::uint8_t { flush_before, write, flush_after };
+
+  using Lock = std::unique_lock<std::mutex>;
+
+  void seal_open();
+  void pump(Issuer::Impl& issuer, Lock& lock);
+  void write_next(Issuer::Impl& issuer, Lock& lock);
+  void submit_write_step(Lock& lock);
+  static void write_step_ended(BioGroup& group, void* owner) noexcept;
+  void record_durable(Lock& lock);
+  void start_checkpoint(Issuer::Impl& issuer, Lock& lock);
+  static void checkpoint_step_ended(BioGroup& group, void* owner) noexcept;
+  void checkpoint_write_root(Lock& lock);
+  void checkpoint_root_durable();
+  void checkpoint_finished(Lock& lock);
+  void fail(IoResult error, Lock& lock);
+  [[nodiscard]] CommitWaiter* take_finished() noexcept;
+  static void call(CommitWaiter* finished, IoResult result) noexcept;
+  [[nodiscard]] std::uint64_t blocks_needed(std::uint64_t blocks) const noexcept;
+
+  BlockDevice& device_;
+  VolumeId volume_id_;
+  Layout layout_;
+  JournalClient& client_;
+  std::mutex& metadata_lock_;
+
+  // The open record and those sealed but not written.
+  Sealed open_;
+  std::deque<Sealed> sealed_;
+  std::uint64_t oldest_uncommitted_ns_ = 0;
+  std::uint64_t blocks_waiting_ = 0;  // Freed, but not reusable yet.
+
+  std::atomic<std::uint64_t> durable_sequence_{0};
+  std::atomic<bool> failed_{false};
+  std::uint64_t wanted_sequence_ = 0;  // Somebody waits for records up to here.
+  std::uint64_t head_ = 0;  // Where the next record goes: blocks ever written to the log.
+  std::uint64_t tail_ = 0;  // Where replay would start.
+  std::optional<IoResult> error_;
+  CommitWaiter* waiters_ = nullptr;
+
+  // The record being written.
+  bool writing_ = false;
+  Issuer::Impl* leader_ = nullptr;
+  WriteStep write_step_ = WriteStep::write;
+  Sealed current_;
+  std::uint64_t current_position_ = 0;
+  std::uint64_t current_blocks_ = 0;
+  AlignedBuffer record_buffer_;
+  std::unique_ptr<BioGroup> write_group_;
+
+  // The checkpoint being written.
+  std::unique_ptr<Checkpoint> checkpoint_;
+  bool root_being_written_ = false;
+  bool checkpoint_wanted_ = false;
+  CommitWaiter* checkpoint_waiters_ = nullptr;
+  std::uint64_t generation_ = 0;
+  std::uint32_t slot_ = 0;
+  std::uint16_t oldest_minor_ = format_version_minor;
+};
+
+}  // namespace handback

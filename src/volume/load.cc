@@ -1,0 +1,409 @@
+#include "volume/load.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <optional>
+
+#include "volume/bio_group.h"
+#include "volume/change.h"
+#include "volume/meta_block.h"
+#include "volume/snapshot.h"
+
+namespace handback {
+namespace {
+
+// A step that cannot go on. The reason is in Loader::error_.
+struct Stop {};
+using Step = tl::expected<void, Stop>;
+
+class Loader {
+ public:
+  Loader(Issuer& issuer, BlockDevice& device, std::vector<CheckFinding>* findings)
+      : issuer_(issuer.impl()), device_(device), findings_(findings) {}
+
+  Result<LoadedVolume> run() {
+    Step step = read_superblock();
+    if (step) step = read_roots();
+    if (step) step = read_checkpoint();
+    if (step) step = check_tree();
+    if (step) step = replay_log();
+    if (step) step = find_free_space();
+    if (step) return std::move(volume_);
+    if (error_) return tl::unexpected<Error>(std::move(*error_));
+    return std::move(volume_);  // Only when findings are collected: what could be read.
+  }
+
+ private:
+  static constexpr const char* lost = "the volume cannot be opened; restore it from a copy";
+
+  // Damage that open refuses. Stops unless findings are collected and `go_on` says that more can be
+  // seen.
+  Step damaged(std::uint64_t block, std::string structure, std::string field, std::string problem,
+               std::string consequence, bool go_on = false) {
+    if (findings_ == nullptr) {
+      error_ =
+          Error(Errc::damaged,
+                fmt::format("{} (block {}), {}: {}; run 'handback check' for the whole picture",
+                            structure, block, field, problem));
+      return tl::unexpected(Stop{});
+    }
+    findings_->push_back({block, std::move(structure), std::move(field), std::move(problem),
+                          std::move(consequence)});
+    if (go_on) return {};
+    return tl::unexpected(Stop{});
+  }
+
+  // Damage that open can do without.
+  void noticed(std::uint64_t block, std::string structure, std::string problem,
+               std::string consequence) {
+    if (findings_ == nullptr) return;
+    findings_->push_back(
+        {block, std::move(structure), "block", std::move(problem), std::move(consequence)});
+  }
+
+  Step failed(Error error) {
+    error_ = std::move(error);
+    return tl::unexpected(Stop{});
+  }
+
+  Step read(std::uint64_t block, std::span<std::byte> to) {
+    BioGroup group(issuer_, device_);
+    group.read(block * fs_block, to);
+    const IoResult result = group.run_and_wait();
+    volume_.blocks_read += to.size() / fs_block;
+    if (result.ok()) return {};
+    return failed(Error(Errc::io, fmt::format("{}: reading block {} failed: {}; check the device",
+                                              device_.name(), block, describe(result))));
+  }
+
+  Step read_superblock();
+  Step read_roots();
+  Step read_checkpoint();
+  Step check_tree();
+  Step replay_log();
+  Step find_free_space();
+
+  enum class Record : std::uint8_t { none, torn, good };
+  Record record_at(std::span<const std::byte> log, std::uint64_t index, std::uint64_t sequence,
+                   MetaHeader* header) const;
+  Step apply_record(std::span<const std::byte> payload, std::uint64_t block,
+                    std::uint64_t sequence);
+  Step refuse_later_records(std::span<const std::byte> log);
+
+  Issuer::Impl& issuer_;
+  BlockDevice& device_;
+  std::vector<CheckFinding>* findings_;
+  std::optional<Error> error_;
+  LoadedVolume volume_;
+};
+
+Step Loader::read_superblock() {
+  const std::uint64_t device_blocks = device_.geometry().size_bytes / fs_block;
+  if (device_blocks == 0) {
+    return failed(
+        Error(Errc::invalid,
+              fmt::format("{}: too short to hold a volume; is the path right?", device_.name())));
+  }
+  AlignedBuffer block(fs_block);
+  if (Step step = read(superblock_block, block.span()); !step) return step;
+  auto first = superblock_decode(block.span(), superblock_block);
+  if (first) {
+    volume_.superblock = std::move(*first);
+  } else {
+    if (first.error().code() == Errc::version) return failed(std::move(first.error()));
+    const std::uint64_t backup = device_blocks - 1;
+    if (Step step = read(backup, block.span()); !step) return step;
+    auto second = superblock_decode(block.span(), backup);
+    if (!second) {
+      if (second.error().code() == Errc::version) return failed(std::move(second.error()));
+      if (first.error().code() == Errc::invalid) {
+        return failed(
+            Error(Errc::invalid,
+                  fmt::format("{}: holds no Handback volume; is the path right? 'handback format' "
+                              "makes one",
+                              device_.name())));
+      }
+      return failed(Error(Errc::damaged,
+                          first.error().message() + "; the backup in the last block is no help: " +
+                              second.error().message() + "; restore the volume from a copy"));
+    }
+    volume_.superblock = std::move(*second);
+    volume_.recovery.backup_superblock_used = true;
+    noticed(superblock_block, "superblock", first.error().message(),
+            "the backup in the last block is used instead");
+  }
+  const std::uint64_t total = volume_.superblock.layout.total_blocks;
+  if (total > device_blocks) {
+    return failed(Error(
+        Errc::damaged,
+        fmt::format("superblock (block 0), total_blocks: the volume has {} bytes but {} has only "
+                    "{}: it was cut off; restore the missing end",
+                    total * fs_block, device_.name(), device_.geometry().size_bytes)));
+  }
+  if (findings_ != nullptr && !volume_.recovery.backup_superblock_used) {
+    if (Step step = read(total - 1, block.span()); !step) return step;
+    if (auto backup = superblock_decode(block.span(), total - 1); !backup) {
+      noticed(total - 1, "superblock", backup.error().message(),
+              "none while block 0 is good; there is no second copy to fall back on");
+    }
+  }
+  return {};
+}
+
+Step Loader::read_roots() {
+  std::optional<Root> best;
+  std::array<std::string, 2> problems;
+  AlignedBuffer block(fs_block);
+  for (std::size_t i = 0; i < root_blocks.size(); ++i) {
+    if (Step step = read(root_blocks[i], block.span()); !step) return step;
+    auto root = root_decode(block.span(), volume_.superblock, root_blocks[i]);
+    if (!root) {
+      problems[i] = root.error().message();
+    } else if (!best || root->generation > best->generation) {
+      best = *root;
+    }
+  }
+  if (!best) {
+    return damaged(root_blocks[0], "root", "both copies", problems[0] + "; " + problems[1], lost);
+  }
+  for (std::size_t i = 0; i < root_blocks.size(); ++i) {
+    if (problems[i].empty()) continue;
+    noticed(root_blocks[i], "root", problems[i],
+            "the other root is used; a write of this one was cut off, or the block decayed; the "
+            "next checkpoint "
+            "rewrites it");
+  }
+  volume_.root = *best;
+  volume_.recovery.checkpoint_generation = best->generation;
+  return {};
+}
+
+Step Loader::read_checkpoint() {
+  const Root& root = volume_.root;
+  const std::uint64_t blocks =
+      (root.checkpoint_bytes + meta_payload_bytes_max - 1) / meta_payload_bytes_max;
+  const std::uint64_t start = volume_.superblock.layout.slot_start[root.slot];
+  AlignedBuffer area(blocks * fs_block);
+  if (Step step = read(start, area.span()); !step) return step;
+  std::vector<std::byte> payload;
+  payload.reserve(root.checkpoint_bytes);
+  for (std::uint64_t i = 0; i < blocks; ++i) {
+    const auto block = std::span<const std::byte>(area.span()).subspan(i * fs_block, fs_block);
+    MetaHeader header;
+    const MetaFault fault =
+        meta_open(block, MetaType::checkpoint, start + i, &volume_.superblock.volume_id, &header);
+    if (fault != MetaFault::none) {
+      return damaged(start + i, "checkpoint", "block", std::string(to_string(fault)), lost);
+    }
+    if (header.generation != root.generation || header.sequence != i) {
+      return damaged(start + i, "checkpoint", "generation and sequence",
+                     fmt::format("{}/{} instead of {}/{}: a write was lost", header.generation,
+                                 header.sequence, root.generation, i),
+                     lost);
+    }
+    const auto bytes = meta_payload(block, header);
+    payload.insert(payload.end(), bytes.begin(), bytes.end());
+  }
+  if (payload.size() != root.checkpoint_bytes) {
+    return damaged(start, "checkpoint", "length",
+                   fmt::format("{} bytes instead of {}", payload.size(), root.checkpoint_bytes),
+                   lost);
+  }
+  volume_.metadata = std::make_unique<Metadata>();
+  if (const std::string problem = snapshot_decode(payload, volume_.metadata.get());
+      !problem.empty()) {
+    volume_.metadata = std::make_unique<Metadata>();
+    return damaged(start, "checkpoint", "contents", problem, lost);
+  }
+  return {};
+}
+
+// Every inode has exactly the names it says, every directory exactly one, and all hang together.
+Step Loader::check_tree() {
+  Metadata& metadata = *volume_.metadata;
+  const std::uint64_t block = volume_.superblock.layout.slot_start[volume_.root.slot];
+  absl::btree_map<std::uint64_t, std::uint64_t> names;  // ino -> how many
+  std::vector<Inode*> line{&metadata.root()};
+  metadata.root().parent = root_ino;
+  names[root_ino] = 1;
+  for (std::size_t next = 0; next < line.size(); ++next) {
+    Inode& directory = *line[next];
+    for (const auto& [name, ino] : directory.entries) {
+      Inode* child = metadata.find(ino);
+      if (child == nullptr) {
+        return damaged(block, "directory", fmt::format("inode {}, entry '{}'", directory.ino, name),
+                       fmt::format("names inode {}, which does not exist", ino), lost);
+      }
+      const std::uint64_t count = ++names[ino];
+      if (child->type != FileType::directory) continue;
+      if (count > 1) {
+        return damaged(block, "directory", fmt::format("inode {}, entry '{}'", directory.ino, name),
+                       fmt::format("directory {} has more than one name", ino), lost);
+      }
+      child->parent = directory.ino;
+      line.push_back(child);
+    }
+  }
+  for (const auto& [ino, inode] : metadata.inodes()) {
+    const auto found = names.find(ino);
+    const std::uint64_t count = found == names.end() ? 0 : found->second;
+    if (count == inode->nlink) continue;
+    Step step =
+        damaged(block, "inode", fmt::format("inode {}, nlink", ino),
+                fmt::format("is {}, but {} names lead there", inode->nlink, count), lost, true);
+    if (!step) return step;
+  }
+  return {};
+}
+
+Loader::Record Loader::record_at(std::span<const std::byte> log, std::uint64_t index,
+                                 std::uint64_t sequence, MetaHeader* header) const {
+  const auto rest = log.subspan(index * fs_block);
+  const std::uint64_t address = volume_.superblock.layout.log_start + index;
+  if (meta_peek(rest, MetaType::log_record, address, header) != MetaFault::none)
+    return Record::none;
+  if (header->volume_id != volume_.superblock.volume_id || header->sequence != sequence)
+    return Record::none;
+  const MetaFault fault =
+      meta_open(rest, MetaType::log_record, address, &volume_.superblock.volume_id, header);
+  return fault == MetaFault::none ? Record::good : Record::torn;
+}
+
+Step Loader::apply_record(std::span<const std::byte> payload, std::uint64_t block,
+                          std::uint64_t sequence) {
+  ByteReader in(payload);
+  const auto count = in.get<std::uint32_t>();
+  std::vector<BlockRun> freed;  // What is free follows from what is used, at the end.
+  for (std::uint32_t i = 0; i < count; ++i) {
+    Change change;
+    const char* problem = "the bytes are no change";
+    if (change_decode(in, &change)) problem = volume_.metadata->apply(change, &freed);
+    if (problem != nullptr) {
+      return damaged(block, "log",
+                     fmt::format("record {}, change {} of {} ({})", sequence, i + 1, count,
+                                 to_string(change.kind)),
+                     problem, lost);
+    }
+    freed.clear();
+  }
+  if (!in.ok() || in.remaining() != 0) {
+    return damaged(block, "log", fmt::format("record {}, length", sequence),
+                   "bytes are missing or left over", lost);
+  }
+  volume_.recovery.changes_replayed += count;
+  return {};
+}
+
+Step Loader::replay_log() {
+  const Layout& layout = volume_.superblock.layout;
+  AlignedBuffer area(layout.log_blocks * fs_block);
+  if (Step step = read(layout.log_start, area.span()); !step) return step;
+  const std::span<const std::byte> log = area.span();
+  std::uint64_t position = volume_.root.log_position;
+  std::uint64_t sequence = volume_.root.log_sequence;
+  bool torn = false;
+  for (;;) {
+    MetaHeader header;
+    std::uint64_t index = position % layout.log_blocks;
+    Record record = record_at(log, index, sequence, &header);
+    torn = record == Record::torn;
+    if (record != Record::good && index != 0) {
+      // A record that did not fit before the end of the area stands at its start.
+      MetaHeader wrapped;
+      record = record_at(log, 0, sequence, &wrapped);
+      torn |= record == Record::torn;
+      if (record == Record::good) {
+        position += layout.log_blocks - index;
+        index = 0;
+        header = wrapped;
+      }
+    }
+    if (record != Record::good) break;
+    const auto payload = meta_payload(log.subspan(index * fs_block), header);
+    if (Step step = apply_record(payload, layout.log_start + index, sequence); !step) return step;
+    position += meta_blocks(header.payload_bytes);
+    ++sequence;
+    ++volume_.recovery.records_replayed;
+  }
+  volume_.recovery.torn_record_dropped = torn;
+  volume_.recovery.clean = volume_.recovery.records_replayed == 0 && !torn;
+  volume_.log_head = position;
+  volume_.next_sequence = sequence;
+  return refuse_later_records(log);
+}
+
+// One record is written at a time, and the next only when it is durable: a good record beyond the
+// end of the replay means that one before it was durable and is lost.
+Step Loader::refuse_later_records(std::span<const std::byte> log) {
+  const Layout& layout = volume_.superblock.layout;
+  for (std::uint64_t index = 0; index < layout.log_blocks; ++index) {
+    const std::uint64_t address = layout.log_start + index;
+    const auto rest = log.subspan(index * fs_block);
+    MetaHeader header;
+    if (meta_peek(rest, MetaType::log_record, address, &header) != MetaFault::none) continue;
+    if (header.volume_id != volume_.superblock.volume_id || header.sequence < volume_.next_sequence)
+      continue;
+    if (meta_open(rest, MetaType::log_record, address, &volume_.superblock.volume_id, &header) !=
+        MetaFault::none) {
+      continue;
+    }
+    return damaged(
+        address, "log", fmt::format("record {}", volume_.next_sequence),
+        fmt::format(
+            "is missing or damaged, but the later record {} is there: durable changes were lost",
+            header.sequence),
+        lost);
+  }
+  return {};
+}
+
+Step Loader::find_free_space() {
+  const Layout& layout = volume_.superblock.layout;
+  volume_.allocator = std::make_unique<Allocator>(layout.data_start, layout.data_end);
+  for (const auto& [ino, inode] : volume_.metadata->inodes()) {
+    for (const auto& [offset, extent] : inode->extents.all()) {
+      if (volume_.allocator->reserve({extent.addr, extent.count})) continue;
+      const bool inside = extent.addr >= layout.data_start && extent.addr < layout.data_end &&
+                          extent.count <= layout.data_end - extent.addr;
+      Step step =
+          damaged(extent.addr, "extent", fmt::format("inode {}, file block {}", ino, offset),
+                  inside ? "overlaps another extent" : "lies outside the data area",
+                  inside ? "two files share blocks; writing to one changes the other" : lost, true);
+      if (!step) return step;
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<LoadedVolume> load_volume(Issuer& issuer, BlockDevice& device,
+                                 std::vector<CheckFinding>* findings) {
+  return Loader(issuer, device, findings).run();
+}
+
+VolumeInfo volume_info(const Superblock& superblock, const Metadata& metadata,
+                       std::uint64_t free_blocks, std::uint64_t log_used_blocks) {
+  const Layout& layout = superblock.layout;
+  VolumeInfo info;
+  info.label = superblock.label;
+  info.id = volume_id_text(superblock.volume_id);
+  info.version_major = superblock.version_major;
+  info.version_minor = superblock.version_minor;
+  info.fs_block_bytes = superblock.fs_block_bytes;
+  info.size_bytes = layout.total_blocks * fs_block;
+  info.data_bytes = (layout.data_end - layout.data_start) * fs_block;
+  info.free_bytes = free_blocks * fs_block;
+  info.metadata_bytes = metadata.snapshot_bytes();
+  info.metadata_bytes_max = layout.slot_blocks * meta_payload_bytes_max;
+  info.log_bytes = layout.log_blocks * fs_block;
+  info.log_used_bytes = log_used_blocks * fs_block;
+  info.file_count = metadata.file_count();
+  info.directory_count = metadata.directory_count();
+  info.extent_count = metadata.extent_count();
+  return info;
+}
+
+}  // namespace handback

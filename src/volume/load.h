@@ -1,0 +1,36 @@
+// Reads a volume's metadata from the device, checks all of it, replays the log in memory. Writes
+// nothing.
+//
+// Used by open (which refuses the first thing that is wrong) and by check (which collects them).
+#pragma once
+
+#include <handback/volume.h>
+#include <memory>
+#include <vector>
+
+#include "volume/allocator.h"
+#include "volume/metadata.h"
+#include "volume/superblock.h"
+
+namespace handback {
+
+struct LoadedVolume {
+  Superblock superblock;
+  Root root;
+  std::unique_ptr<Metadata> metadata;
+  std::unique_ptr<Allocator> allocator;
+  RecoveryReport recovery;
+  std::uint64_t log_head = 0;       // Position (blocks ever written) after the last good record.
+  std::uint64_t next_sequence = 0;  // Number of the next log record.
+  std::uint64_t blocks_read = 0;
+};
+
+// With `findings`: goes on as far as possible and lists everything; without: fails at the first
+// damage. Errors: invalid (no volume), version, damaged, io.
+[[nodiscard]] Result<LoadedVolume> load_volume(Issuer& issuer, BlockDevice& device,
+                                               std::vector<CheckFinding>* findings);
+
+[[nodiscard]] VolumeInfo volume_info(const Superblock& superblock, const Metadata& metadata,
+                                     std::uint64_t free_blocks, std::uint64_t log_used_blocks);
+
+}  // namespace handback

@@ -1,0 +1,31 @@
+// What an inode needs while somebody has it open: the requests in flight, appends, the state of its
+// tail.
+#pragma once
+
+#include <handback/iomap.h>
+#include <atomic>
+#include <cstdint>
+
+#include "base/leaf_lock.h"
+
+namespace handback {
+
+struct OpenInode {
+  // Guarded by the volume's metadata lock.
+  std::uint32_t handles = 0;
+
+  DioInflight inflight;
+
+  // Where the next APPEND goes: the size, or the end of an append still in flight. A leaf lock,
+  // since an append that others have overtaken may end in device context.
+  LeafLock append_lock;
+  std::uint64_t append_end = 0;
+  std::uint32_t appends_in_flight = 0;
+
+  // Bytes between the end of the file and the end of its last block may be other than zero, so they
+  // are zeroed before the file grows past them. Not kept on disk: true at opening, unless the size
+  // is aligned.
+  std::atomic<bool> tail_unclean{false};
+};
+
+}  // namespace handback

@@ -1,0 +1,148 @@
+#include "volume/snapshot.h"
+
+#include <fmt/format.h>
+
+#include "base/assert.h"
+#include "base/bytes.h"
+#include "volume/format.h"
+
+namespace handback {
+namespace {
+
+constexpr std::uint64_t unwritten_bit = std::uint64_t{1} << 63;
+
+class Decoder {
+ public:
+  Decoder(std::span<const std::byte> payload, Metadata* metadata)
+      : in_(payload), metadata_(*metadata) {}
+
+  std::string run() {
+    const auto next_ino = in_.get<std::uint64_t>();
+    const auto inode_count = in_.get<std::uint64_t>();
+    // Each inode takes at least this much, so a count that cannot be true is refused before the
+    // work.
+    if (inode_count > in_.remaining() / snapshot_inode_bytes)
+      return problem("the count of inodes is too large");
+    if (inode_count == 0) return problem("there is no root inode");
+    // As a create in the log is checked: numbers are never used again, and never run out.
+    if (next_ino <= root_ino || next_ino >= ino_max) return problem("next_ino is out of bounds");
+    std::uint64_t previous = 0;
+    for (std::uint64_t i = 0; i < inode_count; ++i) {
+      if (std::string wrong = read_inode(&previous); !wrong.empty()) return wrong;
+    }
+    if (!in_.ok()) return problem("the bytes end within an entry");
+    if (in_.remaining() != 0) return problem("bytes are left over");
+    if (previous >= next_ino) return problem("next_ino is in use");
+    if (metadata_.find(root_ino)->type != FileType::directory)
+      return problem("the root is no directory");
+    metadata_.set_next_ino(next_ino);
+    return {};
+  }
+
+ private:
+  std::string problem(std::string_view what) const {
+    return fmt::format("byte {}: {}", in_.position(), what);
+  }
+
+  std::string read_inode(std::uint64_t* previous) {
+    const auto ino = in_.get<std::uint64_t>();
+    const auto type = in_.get<std::uint8_t>();
+    const auto nlink = in_.get<std::uint32_t>();
+    const auto size = in_.get<std::uint64_t>();
+    const auto mtime = in_.get<std::int64_t>();
+    const auto flags = in_.get<std::uint8_t>();
+    const auto extent_count = in_.get<std::uint32_t>();
+    if (!in_.ok()) return problem("the bytes end within an inode");
+    if (ino <= *previous) return problem("inode numbers do not rise");
+    if (*previous == 0 && ino != root_ino) return problem("the first inode is not the root");
+    *previous = ino;
+    if (type > static_cast<std::uint8_t>(FileType::directory))
+      return problem("unknown type of inode");
+    if (flags != 0) return problem("unknown flags of an inode");
+    if (nlink == 0) return problem("an inode without a name");
+    const auto file_type = static_cast<FileType>(type);
+    Inode* inode = ino == root_ino ? metadata_.find(ino) : metadata_.add_inode(ino, file_type);
+    if (inode == nullptr || inode->type != file_type) return problem("the inode's type cannot be");
+    inode->nlink = nlink;
+    inode->mtime_ns = mtime;
+    if (file_type == FileType::directory) {
+      if (extent_count != 0) return problem("a directory with extents");
+      return read_entries(*inode);
+    }
+    if (size > file_size_bytes_max) return problem("a file's size is out of bounds");
+    inode->size_bytes.store(size, std::memory_order_relaxed);
+    return read_extents(*inode, extent_count);
+  }
+
+  std::string read_entries(Inode& inode) {
+    const auto count = in_.get<std::uint32_t>();
+    for (std::uint32_t i = 0; i < count; ++i) {
+      const auto ino = in_.get<std::uint64_t>();
+      const std::string_view name = in_.get_string();
+      if (!in_.ok()) return problem("the bytes end within an entry");
+      if (!metadata_.add_entry(inode, name, ino))
+        return problem("an entry's name is invalid or doubled");
+    }
+    return {};
+  }
+
+  std::string read_extents(Inode& inode, std::uint32_t count) {
+    std::uint64_t end = 0;
+    std::vector<BlockRun> none;
+    for (std::uint32_t i = 0; i < count; ++i) {
+      const auto offset = in_.get<std::uint64_t>();
+      const auto addr = in_.get<std::uint64_t>();
+      const auto blocks = in_.get<std::uint32_t>();
+      if (!in_.ok()) return problem("the bytes end within an extent");
+      constexpr std::uint64_t blocks_max = file_size_bytes_max / fs_block;
+      if (blocks == 0 || offset >= blocks_max || blocks > blocks_max - offset) {
+        return problem("an extent lies beyond the largest file");
+      }
+      if (offset < end) return problem("a file's extents overlap or are out of order");
+      end = offset + blocks;
+      metadata_.map(inode, offset,
+                    Extent{addr & ~unwritten_bit, blocks, (addr & unwritten_bit) != 0}, &none);
+    }
+    return {};
+  }
+
+  ByteReader in_;
+  Metadata& metadata_;
+};
+
+}  // namespace
+
+std::vector<std::byte> snapshot_encode(const Metadata& metadata) {
+  std::vector<std::byte> payload;
+  payload.reserve(metadata.snapshot_bytes());
+  ByteWriter out(payload);
+  out.put(metadata.next_ino());
+  out.put(static_cast<std::uint64_t>(metadata.inodes().size()));
+  for (const auto& [ino, inode] : metadata.inodes()) {
+    out.put(ino);
+    out.put(static_cast<std::uint8_t>(inode->type));
+    out.put(inode->nlink);
+    out.put(inode->size_bytes.load(std::memory_order_relaxed));
+    out.put(inode->mtime_ns);
+    out.put(std::uint8_t{0});
+    out.put(static_cast<std::uint32_t>(inode->extents.size()));
+    for (const auto& [offset, extent] : inode->extents.all()) {
+      out.put(offset);
+      out.put(extent.addr | (extent.unwritten ? unwritten_bit : 0));
+      out.put(extent.count);
+    }
+    if (inode->type != FileType::directory) continue;
+    out.put(static_cast<std::uint32_t>(inode->entries.size()));
+    for (const auto& [name, child] : inode->entries) {
+      out.put(child);
+      out.put_string(name);
+    }
+  }
+  return payload;
+}
+
+std::string snapshot_decode(std::span<const std::byte> payload, Metadata* metadata) {
+  return Decoder(payload, metadata).run();
+}
+
+}  // namespace handback

@@ -1,0 +1,77 @@
+#include <handback/volume.h>
+
+#include "volume/load.h"
+#include "volume/volume_file.h"
+#include "volume/volume_impl.h"
+
+namespace handback {
+
+Result<std::unique_ptr<Volume>> Volume::open(Issuer& issuer, BlockDevice& device,
+                                             const VolumeOptions& options) {
+  auto claim = DeviceClaim::take(device, !options.read_only && !device.geometry().read_only);
+  if (!claim) return tl::unexpected<Error>(std::move(claim.error()));
+  if (auto attached = issuer.attach(device); !attached)
+    return tl::unexpected<Error>(attached.error());
+  auto loaded = load_volume(issuer, device, nullptr);
+  if (!loaded) return tl::unexpected<Error>(std::move(loaded.error()));
+  std::unique_ptr<Volume> volume(new Volume(
+      std::make_unique<VolumeImpl>(device, std::move(*claim), std::move(*loaded), options)));
+  if (!volume->impl_->read_only()) issuer.impl().add_hook(volume->impl_->hook());
+  return volume;
+}
+
+Volume::Volume(std::unique_ptr<VolumeImpl> impl) noexcept : impl_(std::move(impl)) {}
+Volume::~Volume() = default;
+
+Result<void> Volume::close(Issuer& issuer) {
+  return impl_->close(issuer);
+}
+const RecoveryReport& Volume::recovery() const noexcept {
+  return impl_->recovery();
+}
+VolumeInfo Volume::info() const {
+  return impl_->info();
+}
+BlockDevice& Volume::device() const noexcept {
+  return impl_->device();
+}
+
+Result<std::unique_ptr<VolumeFile>> Volume::open_file(Issuer& issuer, std::string_view path,
+                                                      OpenFlags flags) {
+  if (auto attached = issuer.attach(impl_->device()); !attached) {
+    return tl::unexpected<Error>(attached.error());
+  }
+  auto inode = impl_->open_inode(path, flags);
+  if (!inode) return tl::unexpected<Error>(std::move(inode.error()));
+  std::unique_ptr<VolumeFile> file(
+      new VolumeFile(std::make_unique<VolumeFile::Impl>(*impl_, **inode)));
+  if (flags.truncate && file->size() != 0) {
+    if (auto emptied = file->truncate(issuer, 0); !emptied)
+      return tl::unexpected<Error>(emptied.error());
+  }
+  return file;
+}
+
+Result<void> Volume::mkdir(std::string_view path) {
+  return impl_->mkdir(path);
+}
+Result<void> Volume::unlink(std::string_view path) {
+  return impl_->unlink(path);
+}
+Result<void> Volume::rmdir(std::string_view path) {
+  return impl_->rmdir(path);
+}
+Result<void> Volume::rename(std::string_view from, std::string_view to) {
+  return impl_->rename(from, to);
+}
+Result<FileInfo> Volume::stat(std::string_view path) const {
+  return impl_->stat(path);
+}
+Result<std::vector<DirEntry>> Volume::list(std::string_view path) const {
+  return impl_->list(path);
+}
+Result<void> Volume::sync(Issuer& issuer) {
+  return impl_->sync(issuer);
+}
+
+}  // namespace handback

@@ -1,0 +1,291 @@
+#include "volume/volume_file.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <optional>
+
+#include "base/align.h"
+#include "dio/flush.h"
+#include "volume/tail_cleaner.h"
+#include "volume/write_prelude.h"
+
+namespace handback {
+
+// --- submission ---
+
+DioRequest VolumeFile::Impl::dio_request() noexcept {
+  return {.device = &volume.device(),
+          .iomap_ops = this,
+          .dio_ops = this,
+          .inflight = &inode.open->inflight};
+}
+
+Outcome VolumeFile::read_iter(Kiocb& kiocb, IovView to) noexcept {
+  if (kiocb.is_write()) return IoResult::failure(Errc::invalid, IoDetail::flag_direction);
+  return dio_rw(kiocb, to, impl_->dio_request());
+}
+
+Outcome VolumeFile::write_iter(Kiocb& kiocb, IovView from) noexcept {
+  Impl& file = *impl_;
+  if (!kiocb.is_write()) return IoResult::failure(Errc::invalid, IoDetail::flag_direction);
+  if (const IoResult writable = file.volume.check_writable_io(); !writable.ok()) return writable;
+  // Before anything is taken for it, so that a request that is refused has changed nothing.
+  if (const IoResult checked = dio_check(kiocb, from, file.volume.device().geometry());
+      !checked.ok()) {
+    return checked;
+  }
+  if (from.length() == 0) return IoResult::success(0);
+  const Outcome outcome = file.place_and_start(kiocb, from);
+  const bool out_of_space = outcome.is_final() && outcome.result().code() == Errc::no_space &&
+                            outcome.result().detail() == IoDetail::none;
+  if (out_of_space && !has(kiocb.ki_flags, KiocbFlags::nowait) &&
+      file.volume.blocks_waiting() != 0) {
+    return write_after_commit(file, kiocb, from);
+  }
+  return outcome;
+}
+
+Outcome VolumeFile::Impl::place_and_start(Kiocb& kiocb, IovView from) noexcept {
+  if (const IoResult placed = take_position(kiocb, from.length()); !placed.ok()) return placed;
+  return start_placed(kiocb, from);
+}
+
+Outcome VolumeFile::Impl::start_placed(Kiocb& kiocb, IovView from) noexcept {
+  if (tail_in_the_way(kiocb)) return write_after_tail(*this, kiocb, from);
+  return dio_rw(kiocb, from, dio_request());
+}
+
+IoResult VolumeFile::Impl::take_position(Kiocb& kiocb, std::uint64_t length) noexcept {
+  if (!has(kiocb.ki_flags, KiocbFlags::append)) {
+    if (kiocb.ki_pos > file_size_bytes_max - length) {
+      return IoResult::failure(Errc::too_large, IoDetail::offset_beyond_limit);
+    }
+    return {};
+  }
+  OpenInode& open = *inode.open;
+  const std::lock_guard guard(open.append_lock);
+  const std::uint64_t position = std::max(open.append_end, size_bytes());
+  if (!is_aligned(position, volume.device().geometry().logical_block_bytes)) {
+    return IoResult::failure(Errc::invalid, IoDetail::offset_unaligned);
+  }
+  if (position > file_size_bytes_max - length) {
+    return IoResult::failure(Errc::too_large, IoDetail::offset_beyond_limit);
+  }
+  open.append_end = position + length;
+  ++open.appends_in_flight;
+  kiocb.ki_pos = position;
+  return {};
+}
+
+void VolumeFile::Impl::append_ended() noexcept {
+  const std::lock_guard guard(inode.open->append_lock);
+  // Without appends in flight, the next one goes to the end that was published, also after
+  // failures.
+  if (--inode.open->appends_in_flight == 0) inode.open->append_end = size_bytes();
+}
+
+bool VolumeFile::Impl::tail_in_the_way(const Kiocb& kiocb) const noexcept {
+  return inode.open->tail_unclean.load(std::memory_order_relaxed) && kiocb.ki_pos > size_bytes();
+}
+
+IoResult VolumeFile::Impl::iomap_begin(Kiocb& /*kiocb*/, const IomapRequest& request,
+                                       Iomap* iomap) noexcept {
+  const std::uint64_t block = request.offset / fs_block;
+  ExtentMap::Lookup found;
+  {
+    const std::lock_guard guard(inode.map_lock);
+    found = inode.extents.lookup(block);
+  }
+  bool made = false;
+  if (request.write && found.hole) {
+    const std::uint64_t end = round_up(request.offset + request.length, fs_block) / fs_block;
+    const IoResult taken = volume.allocate_for_write(inode, block, end - block, &found, &made);
+    if (!taken.ok()) return taken;
+  }
+  iomap->offset = found.offset * fs_block;
+  iomap->length = found.count * fs_block;
+  if (found.hole) {
+    iomap->type = IomapType::hole;
+    return {};
+  }
+  iomap->addr = found.extent.addr * fs_block;
+  iomap->new_extent = made;
+  iomap->type = found.extent.unwritten && !made ? IomapType::unwritten : IomapType::mapped;
+  iomap->dirty =
+      inode.dirty_sequence.load(std::memory_order_acquire) > volume.journal().durable_sequence();
+  return {};
+}
+
+// --- settling ---
+
+Outcome VolumeFile::Impl::end_io(Kiocb& kiocb, const DioEnd& end) noexcept {
+  if (!kiocb.is_write()) return end.result;
+  const std::uint64_t end_offset = end.offset + end.bytes;
+  IoResult result = end.result;
+  if (result.ok()) {
+    // A pure overwrite inside the file changes nothing, and may be here in device context.
+    if (end.unwritten || is_extending(end_offset)) {
+      const IoResult settled = volume.write_settled(inode, end.offset, end_offset, end.unwritten);
+      if (!settled.ok()) result = settled;
+    }
+  } else if (is_extending(end_offset)) {
+    // It may have left something behind the end of the file, in its last block.
+    inode.open->tail_unclean.store(true, std::memory_order_relaxed);
+  }
+  if (has(kiocb.ki_flags, KiocbFlags::append)) append_ended();
+  return result;
+}
+
+namespace {
+
+// A dsync write that waits for the log. Lives in a record of the issuer's pool.
+struct CommitContinuation : CommitWaiter {
+  Kiocb* kiocb = nullptr;
+  Issuer::Impl* issuer = nullptr;
+  BlockDevice* device = nullptr;
+  IoResult result;
+
+  struct Flush : IssuerWork {
+    CommitContinuation* whole = nullptr;
+  } flush;
+};
+static_assert(sizeof(CommitContinuation) <= dio_record_bytes);
+
+}  // namespace
+
+void VolumeFile::Impl::flush_failed(Kiocb& kiocb, IoResult error) noexcept {
+  static_cast<VolumeFile*>(kiocb.ki_filp)->impl_->volume.journal().poison(error);
+}
+
+void VolumeFile::Impl::commit_ended(CommitWaiter& waiter, IoResult committed) noexcept {
+  auto& continuation = static_cast<CommitContinuation&>(waiter);
+  Kiocb& kiocb = *continuation.kiocb;
+  Issuer::Impl& issuer = *continuation.issuer;
+  if (committed.ok() && !continuation.flush_covers_call &&
+      continuation.device->geometry().volatile_cache) {
+    // The record was on its way before this write's data was down. The flush is for the request's
+    // own queue.
+    issuer.post(continuation.flush);
+    return;
+  }
+  const IoResult result = committed.ok() ? continuation.result : committed;
+  issuer.give_back_dio_record(&continuation);
+  dio_end_pending(kiocb, result);
+}
+
+void VolumeFile::Impl::flush_after_commit(IssuerWork& work) noexcept {
+  CommitContinuation& continuation = *static_cast<CommitContinuation::Flush&>(work).whole;
+  Kiocb& kiocb = *continuation.kiocb;
+  BlockDevice& device = *continuation.device;
+  const IoResult result = continuation.result;
+  continuation.issuer->give_back_dio_record(&continuation);
+  const Outcome flushed = flush_then_end(kiocb, device, result, &flush_failed);
+  if (flushed.is_final()) dio_end_pending(kiocb, flushed.result());
+}
+
+Outcome VolumeFile::Impl::write_sync(Kiocb& kiocb, const DioEnd& end) noexcept {
+  const std::uint64_t sequence = inode.dirty_sequence.load(std::memory_order_acquire);
+  if (sequence <= volume.journal().durable_sequence()) {
+    if (volume.journal().failed()) return IoResult::failure(Errc::poisoned);
+    if (!volume.device().geometry().volatile_cache) return end.result;
+    return flush_then_end(kiocb, volume.device(), end.result, &flush_failed);
+  }
+  Issuer::Impl& issuer = kiocb.issuer->impl();
+  void* record = issuer.take_dio_record();
+  if (record == nullptr) return IoResult::host_failure(ENOMEM);
+  auto& continuation = *::new (record) CommitContinuation{};
+  continuation.sequence = sequence;
+  continuation.ended = &commit_ended;
+  continuation.kiocb = &kiocb;
+  continuation.issuer = &issuer;
+  continuation.device = &volume.device();
+  continuation.result = end.result;
+  continuation.flush.whole = &continuation;
+  continuation.flush.run = &flush_after_commit;
+  const Outcome started = volume.journal().commit(issuer, continuation);
+  if (!started.is_final()) return started;
+  issuer.give_back_dio_record(record);
+  return started.result().ok() ? end.result : started.result();
+}
+
+// --- the rest of the interface ---
+
+VolumeFile::VolumeFile(std::unique_ptr<Impl> impl) noexcept : impl_(std::move(impl)) {}
+VolumeFile::~VolumeFile() = default;
+
+std::uint64_t VolumeFile::ino() const noexcept {
+  return impl_->inode.ino;
+}
+std::uint64_t VolumeFile::size() const noexcept {
+  return impl_->size_bytes();
+}
+
+FileInfo VolumeFile::info() const {
+  const std::lock_guard guard(impl_->volume.metadata_lock());
+  return VolumeImpl::file_info(impl_->inode);
+}
+
+std::vector<ExtentInfo> VolumeFile::extents() const {
+  const std::lock_guard guard(impl_->inode.map_lock);
+  std::vector<ExtentInfo> list;
+  list.reserve(impl_->inode.extents.size());
+  for (const auto& [offset, extent] : impl_->inode.extents.all()) {
+    list.push_back({offset * fs_block, extent.addr * fs_block,
+                    std::uint64_t{extent.count} * fs_block, extent.unwritten});
+  }
+  return list;
+}
+
+Result<void> VolumeFile::truncate(Issuer& issuer, std::uint64_t size_bytes) {
+  return impl_->truncate(issuer, size_bytes);
+}
+
+Result<void> VolumeFile::Impl::truncate(Issuer& issuer, std::uint64_t size) {
+  if (size > file_size_bytes_max) {
+    return fail(Errc::too_large, fmt::format("a file has at most {} bytes", file_size_bytes_max));
+  }
+  if (auto writable = volume.check_writable(); !writable) return writable;
+  // Nothing may be in flight on blocks that are about to go, and nothing may grow the file
+  // meanwhile. While this waited in line the file may have become shorter than what it then holds.
+  std::uint64_t from = 0;
+  std::optional<DioInflight::Drain> drain;
+  do {
+    drain.reset();
+    from = round_down(std::min(size, size_bytes()), fs_block);
+    drain.emplace(inode.open->inflight, issuer, from, ~std::uint64_t{0});
+  } while (round_down(std::min(size, size_bytes()), fs_block) < from);
+  const std::uint64_t old_size = size_bytes();
+  if (size > old_size && inode.open->tail_unclean.load(std::memory_order_relaxed)) {
+    TailCleaner cleaner(issuer.impl(), volume.device(), inode, round_down(old_size, fs_block));
+    const IoResult cleaned = cleaner.run_and_wait();
+    if (!cleaned.ok())
+      return fail(cleaned.code(), "zeroing the file's tail failed: " + describe(cleaned));
+  }
+  if (auto done = volume.set_size(inode, size); !done) return done;
+  if (size < old_size && size % fs_block != 0) {
+    inode.open->tail_unclean.store(true, std::memory_order_relaxed);
+  }
+  return {};
+}
+
+Result<void> VolumeFile::preallocate(std::uint64_t offset, std::uint64_t length) {
+  return impl_->volume.preallocate(impl_->inode, offset, length);
+}
+
+Result<void> VolumeFile::fsync(Issuer& issuer) {
+  if (impl_->volume.read_only()) return {};
+  if (auto writable = impl_->volume.check_writable(); !writable) return writable;
+  const std::uint64_t sequence = impl_->inode.dirty_sequence.load(std::memory_order_acquire);
+  if (sequence > impl_->volume.journal().durable_sequence()) {
+    return impl_->volume.commit_up_to(issuer, sequence);
+  }
+  return impl_->volume.flush_device(issuer);
+}
+
+Result<void> VolumeFile::set_mtime(std::int64_t mtime_ns) {
+  return impl_->volume.set_mtime(impl_->inode, mtime_ns);
+}
+
+}  // namespace handback

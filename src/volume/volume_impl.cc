@@ -1,0 +1,150 @@
+#include "volume/volume_impl.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <limits>
+
+#include "base/assert.h"
+#include "volume/snapshot.h"
+
+namespace handback {
+
+std::int64_t realtime_ns() noexcept {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
+// Commits what is older than the interval, from the polling of the issuer that opened the volume.
+// It outlives the volume in that issuer's list, hence the pointer that goes out with the volume.
+class VolumeImpl::CommitTimer final : public PollHook {
+ public:
+  explicit CommitTimer(VolumeImpl& volume) : volume_(&volume) {}
+
+  void volume_gone() {
+    const std::lock_guard guard(lock_);
+    volume_ = nullptr;
+  }
+
+  std::int64_t run(Issuer& issuer, std::uint64_t now_ns) noexcept override {
+    const std::lock_guard guard(lock_);
+    if (volume_ == nullptr) return -1;
+    std::uint64_t oldest = 0;
+    {
+      const std::lock_guard metadata_guard(volume_->metadata_lock_);
+      oldest = volume_->journal_.oldest_uncommitted_ns();
+    }
+    if (oldest == 0 || volume_->journal_.failed()) return std::numeric_limits<std::int64_t>::max();
+    const std::uint64_t interval = volume_->commit_interval_ns_;
+    const std::uint64_t age = now_ns > oldest ? now_ns - oldest : 0;
+    if (age < interval) return static_cast<std::int64_t>(interval - age);
+    volume_->journal_.commit_in_background(issuer.impl());
+    return static_cast<std::int64_t>(interval);
+  }
+
+ private:
+  std::mutex lock_;
+  VolumeImpl* volume_;
+};
+
+VolumeImpl::VolumeImpl(BlockDevice& device, DeviceClaim&& claim, LoadedVolume&& loaded,
+                       const VolumeOptions& options)
+    : device_(device),
+      claim_(std::move(claim)),
+      superblock_(std::move(loaded.superblock)),
+      recovery_(loaded.recovery),
+      read_only_(options.read_only || device.geometry().read_only),
+      commit_interval_ns_(std::uint64_t{options.commit_interval_ms} * 1'000'000),
+      metadata_(std::move(loaded.metadata)),
+      allocator_(std::move(loaded.allocator)),
+      journal_(device, superblock_, loaded.root, loaded.log_head, loaded.next_sequence, *this,
+               metadata_lock_),
+      hook_(std::make_shared<CommitTimer>(*this)) {}
+
+VolumeImpl::~VolumeImpl() {
+  HB_ASSERT(handles_ == 0, "a volume goes after all of its files");
+  static_cast<CommitTimer&>(*hook_).volume_gone();
+  Issuer::Impl* leader = nullptr;
+  {
+    const std::lock_guard guard(metadata_lock_);
+    leader = journal_.leader();
+  }
+  if (leader == nullptr) return;
+  HB_ASSERT(leader->on_owner_thread(),
+            "a volume that another thread's issuer is committing is closed first");
+  leader->wait_until([this] {
+    const std::lock_guard guard(metadata_lock_);
+    return !journal_.busy();
+  });
+}
+
+void VolumeImpl::blocks_reusable(const std::vector<BlockRun>& runs) noexcept {
+  for (const BlockRun& run : runs)
+    allocator_->release(run);
+}
+
+std::vector<std::byte> VolumeImpl::snapshot_encode_locked() const {
+  return snapshot_encode(*metadata_);
+}
+
+VolumeInfo VolumeImpl::info() const {
+  const std::lock_guard guard(metadata_lock_);
+  return volume_info(superblock_, *metadata_, allocator_->free_blocks() + journal_.blocks_waiting(),
+                     journal_.log_used_blocks());
+}
+
+std::uint64_t VolumeImpl::blocks_waiting() const {
+  const std::lock_guard guard(metadata_lock_);
+  return journal_.blocks_waiting();
+}
+
+Result<void> VolumeImpl::check_writable_locked() const {
+  if (read_only_) return fail(Errc::read_only, "the volume is open read-only; open it for writing");
+  if (journal_.error()) {
+    return fail(
+        Errc::poisoned,
+        fmt::format("an earlier flush or log write failed ({}); close the volume, check the "
+                    "device, and open it again",
+                    describe(*journal_.error())));
+  }
+  return {};
+}
+
+Result<void> VolumeImpl::check_writable() const {
+  const std::lock_guard guard(metadata_lock_);
+  return check_writable_locked();
+}
+
+IoResult VolumeImpl::check_writable_io() const noexcept {
+  if (read_only_) return IoResult::failure(Errc::read_only);
+  if (journal_.failed()) return IoResult::failure(Errc::poisoned);
+  return {};
+}
+
+// Converting parts of unwritten extents must not fail, and may leave one extent per block of them;
+// that is kept back, and a sixteenth of the area for what is in flight.
+bool VolumeImpl::room_for(std::uint64_t metadata_bytes) const noexcept {
+  const std::uint64_t capacity = superblock_.layout.slot_blocks * meta_payload_bytes_max;
+  const std::uint64_t kept_back =
+      capacity / 16 + metadata_->unwritten_blocks() * snapshot_extent_bytes;
+  return metadata_->snapshot_bytes() + metadata_bytes + kept_back <= capacity;
+}
+
+Result<void> VolumeImpl::need_room(std::uint64_t metadata_bytes) const {
+  if (room_for(metadata_bytes)) return {};
+  return fail(Errc::no_space,
+              "the volume's metadata area is full; remove files, or format a larger volume");
+}
+
+void VolumeImpl::make(const Change& change, std::initializer_list<Inode*> touched) {
+  std::vector<BlockRun> freed;
+  const char* problem = metadata_->apply(change, &freed);
+  HB_ASSERT(problem == nullptr, "a change is checked before it is made");
+  const std::uint64_t sequence = journal_.append(change);
+  if (!freed.empty()) journal_.freed(std::move(freed));
+  for (Inode* inode : touched)
+    inode->dirty_sequence.store(sequence, std::memory_order_relaxed);
+}
+
+}  // namespace handback

@@ -1,0 +1,117 @@
+// The open volume: metadata, free space and journal under one lock, and what files and names do
+// with them.
+//
+// Thread class: any thread. Lock order: metadata_lock, then an inode's map_lock, then leaf locks.
+// metadata_lock is held for memory work only, never over I/O, and never taken in device context.
+#pragma once
+
+#include <handback/volume.h>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "issuer/poll_hook.h"
+#include "volume/allocator.h"
+#include "volume/device_claim.h"
+#include "volume/journal.h"
+#include "volume/load.h"
+#include "volume/metadata.h"
+#include "volume/open_inode.h"
+
+namespace handback {
+
+class VolumeImpl final : private JournalClient {
+ public:
+  VolumeImpl(BlockDevice& device, DeviceClaim&& claim, LoadedVolume&& loaded,
+             const VolumeOptions& options);
+  VolumeImpl(const VolumeImpl&) = delete;
+  VolumeImpl& operator=(const VolumeImpl&) = delete;
+  ~VolumeImpl();
+
+  // --- names (namespace.cc) ---
+  Result<Inode*> open_inode(std::string_view path, const OpenFlags& flags);
+  Result<void> mkdir(std::string_view path);
+  Result<void> unlink(std::string_view path);
+  Result<void> rmdir(std::string_view path);
+  Result<void> rename(std::string_view from, std::string_view to);
+  Result<FileInfo> stat(std::string_view path) const;
+  Result<std::vector<DirEntry>> list(std::string_view path) const;
+  // Gives up one handle.
+  void release_inode(Inode& inode) noexcept;
+
+  // --- files (volume_file.cc, file_space.cc) ---
+  static FileInfo file_info(const Inode& inode);
+  // Takes blocks for the hole at the start of [offset, offset + count) (fs blocks), unwritten, in
+  // memory only. The mapping found or made is *mapping.
+  IoResult allocate_for_write(Inode& inode, std::uint64_t offset, std::uint64_t count,
+                              ExtentMap::Lookup* mapping, bool* made);
+  // A write of these bytes has ended well: converts what was unwritten, publishes the size.
+  IoResult write_settled(Inode& inode, std::uint64_t offset, std::uint64_t end_offset,
+                         bool convert);
+  Result<void> preallocate(Inode& inode, std::uint64_t offset, std::uint64_t length);
+  Result<void> set_size(Inode& inode, std::uint64_t size_bytes);
+  Result<void> set_mtime(Inode& inode, std::int64_t mtime_ns);
+
+  // --- durability (volume_sync.cc) ---
+  // Also flushes all data written before the call. Final at once, without a flush, if the log is
+  // durable.
+  Result<void> commit_up_to(Issuer& issuer, std::uint64_t sequence);
+  Result<void> flush_device(Issuer& issuer);
+  Result<void> sync(Issuer& issuer);
+  Result<void> close(Issuer& issuer);
+  // The writable volume's state as an error, if it has one: read only, or poisoned.
+  Result<void> check_writable() const;
+  IoResult check_writable_io() const noexcept;
+
+  [[nodiscard]] VolumeInfo info() const;
+  [[nodiscard]] BlockDevice& device() const noexcept { return device_; }
+  [[nodiscard]] const RecoveryReport& recovery() const noexcept { return recovery_; }
+  [[nodiscard]] Journal& journal() noexcept { return journal_; }
+  [[nodiscard]] std::mutex& metadata_lock() const noexcept { return metadata_lock_; }
+  // Blocks that a commit would make free.
+  [[nodiscard]] std::uint64_t blocks_waiting() const;
+  [[nodiscard]] const std::shared_ptr<PollHook>& hook() const noexcept { return hook_; }
+  [[nodiscard]] bool read_only() const noexcept { return read_only_; }
+
+ private:
+  class CommitTimer;
+
+  void blocks_reusable(const std::vector<BlockRun>& runs) noexcept override;
+  std::vector<std::byte> snapshot() override { return snapshot_encode_locked(); }
+  std::vector<std::byte> snapshot_encode_locked() const;
+
+  // --- with metadata_lock held ---
+  struct Place {
+    Inode* directory = nullptr;
+    std::string_view name;   // Empty: the root itself.
+    Inode* inode = nullptr;  // Null: no such name.
+  };
+  Result<Place> find_place(std::string_view path) const;
+  Result<Place> find_existing(std::string_view path) const;
+  // Applies a change that was checked to be possible, and logs it.
+  void make(const Change& change, std::initializer_list<Inode*> touched);
+  [[nodiscard]] bool room_for(std::uint64_t metadata_bytes) const noexcept;
+  Result<void> need_room(std::uint64_t metadata_bytes) const;
+  Result<void> check_writable_locked() const;
+
+  BlockDevice& device_;
+  std::optional<DeviceClaim> claim_;  // Until close().
+  Superblock superblock_;
+  RecoveryReport recovery_;
+  bool read_only_;
+  std::uint64_t commit_interval_ns_;
+  mutable std::mutex metadata_lock_;
+  std::unique_ptr<Metadata> metadata_;
+  std::unique_ptr<Allocator> allocator_;
+  Journal journal_;
+  std::shared_ptr<PollHook> hook_;
+  std::uint64_t handles_ = 0;
+};
+
+// Nanoseconds since 1970, now.
+[[nodiscard]] std::int64_t realtime_ns() noexcept;
+
+}  // namespace handback

@@ -1,0 +1,101 @@
+// Durability on request, in task context: commits, flushes, close.
+#include <fmt/format.h>
+
+#include "base/assert.h"
+#include "volume/volume_impl.h"
+
+namespace handback {
+namespace {
+
+// A caller that blocks until the journal calls. The result comes as work on the caller's own
+// issuer: the thread that leads the commit must touch nothing of the caller's after that.
+struct BlockingWaiter : CommitWaiter {
+  struct Arrival : IssuerWork {
+    bool here = false;
+  } arrival;
+  Issuer::Impl* issuer = nullptr;
+  IoResult result;
+
+  explicit BlockingWaiter(Issuer::Impl& own) : issuer(&own) {
+    arrival.run = [](IssuerWork& work) noexcept { static_cast<Arrival&>(work).here = true; };
+    ended = [](CommitWaiter& waiter, IoResult outcome) noexcept {
+      auto& self = static_cast<BlockingWaiter&>(waiter);
+      self.result = outcome;
+      self.issuer->post(self.arrival);
+    };
+  }
+
+  IoResult wait(Outcome started) {
+    if (started.is_final()) return started.result();
+    issuer->wait_until([this] { return arrival.here; });
+    return result;
+  }
+};
+
+}  // namespace
+
+Result<void> VolumeImpl::commit_up_to(Issuer& issuer, std::uint64_t sequence) {
+  BlockingWaiter waiter(issuer.impl());
+  waiter.sequence = sequence;
+  const IoResult result = waiter.wait(journal_.commit(issuer.impl(), waiter));
+  if (result.ok()) return waiter.flush_covers_call ? Result<void>() : flush_device(issuer);
+  if (result.code() == Errc::poisoned) return check_writable();
+  return fail(result.code(),
+              fmt::format("{}: writing the log failed: {}; close the volume and check the device",
+                          device_.name(), describe(result)));
+}
+
+Result<void> VolumeImpl::flush_device(Issuer& issuer) {
+  if (!device_.geometry().volatile_cache) return {};
+  BioGroup group(issuer.impl(), device_);
+  group.flush();
+  const IoResult result = group.run_and_wait();
+  if (result.ok()) return {};
+  journal_.poison(result);
+  return fail(result.code(),
+              fmt::format("{}: flushing failed: {}; close the volume and check the device",
+                          device_.name(), describe(result)));
+}
+
+Result<void> VolumeImpl::sync(Issuer& issuer) {
+  if (read_only_) return {};
+  if (auto writable = check_writable(); !writable) return writable;
+  std::uint64_t sequence = 0;
+  {
+    const std::lock_guard guard(metadata_lock_);
+    sequence = journal_.newest_sequence();
+  }
+  if (sequence > journal_.durable_sequence()) return commit_up_to(issuer, sequence);
+  return flush_device(issuer);
+}
+
+Result<void> VolumeImpl::close(Issuer& issuer) {
+  HB_ASSERT(handles_ == 0, "a volume is closed after all of its files");
+  if (read_only_) {
+    claim_.reset();
+    return {};
+  }
+  Result<void> result = check_writable();
+  bool needs_checkpoint = false;
+  {
+    const std::lock_guard guard(metadata_lock_);
+    needs_checkpoint = journal_.busy() || journal_.log_used_blocks() != 0 ||
+                       journal_.newest_sequence() > journal_.durable_sequence();
+  }
+  if (result && needs_checkpoint) {
+    BlockingWaiter waiter(issuer.impl());
+    const IoResult written = waiter.wait(journal_.checkpoint(issuer.impl(), waiter));
+    if (!written.ok()) {
+      result = fail(written.code(),
+                    fmt::format("{}: writing the checkpoint failed: {}; check the device and open "
+                                "the volume again",
+                                device_.name(), describe(written)));
+    }
+  } else if (result) {
+    result = flush_device(issuer);
+  }
+  claim_.reset();
+  return result;
+}
+
+}  // namespace handback

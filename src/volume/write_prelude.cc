@@ -1,0 +1,173 @@
+#include "volume/write_prelude.h"
+
+#include <memory>
+
+#include "base/align.h"
+#include "dio/inflight.h"
+#include "volume/tail_cleaner.h"
+
+namespace handback {
+namespace {
+
+// One write that waits for something before it starts. Deletes itself when it has started the
+// write.
+struct Prelude {
+  Prelude(VolumeFile::Impl& of, Kiocb& request, IovView memory)
+      : file(of), kiocb(request), from(memory), issuer(request.issuer->impl()) {
+    arrival.prelude = this;
+    waiter.prelude = this;
+  }
+
+  // Everything comes back as work on the request's own issuer, whoever caused it.
+  struct Arrival : IssuerWork {
+    Prelude* prelude = nullptr;
+  };
+
+  void begin_write() noexcept {
+    VolumeFile::Impl& to = file;
+    Kiocb& request = kiocb;
+    const IovView memory = from;
+    // After a commit an append takes its place anew: the first try gave it up. After a tail was
+    // cleaned, the file may have another one by now.
+    const bool placed = cleaner != nullptr;
+    delete this;
+    const Outcome outcome =
+        placed ? to.start_placed(request, memory) : to.place_and_start(request, memory);
+    if (outcome.is_final()) request.ki_complete(request, outcome);
+  }
+
+  void end_with(IoResult error) noexcept {
+    Kiocb& request = kiocb;
+    VolumeFile::Impl& of = file;
+    const bool placed = cleaner != nullptr;
+    delete this;
+    if (placed && has(request.ki_flags, KiocbFlags::append)) of.append_ended();
+    request.ki_complete(request, error);
+  }
+
+  VolumeFile::Impl& file;
+  Kiocb& kiocb;
+  IovView from;
+  Issuer::Impl& issuer;
+  Arrival arrival;
+
+  // write_after_tail
+  RangeEntry range;
+  std::unique_ptr<TailCleaner> cleaner;
+
+  // write_after_commit
+  struct Waiter : CommitWaiter {
+    Prelude* prelude = nullptr;
+  } waiter;
+  IoResult prepared;  // How the preparation ended.
+};
+
+void hold_last_block(const Inode& inode, RangeEntry& range) noexcept {
+  range.offset = round_down(inode.size_bytes.load(std::memory_order_acquire), fs_block);
+  range.end = range.offset + fs_block;
+  range.mode = RangeMode::everything;
+}
+
+void clean_tail(Prelude& prelude) noexcept {
+  prelude.cleaner = std::make_unique<TailCleaner>(prelude.issuer, prelude.file.volume.device(),
+                                                  prelude.file.inode, prelude.range.offset);
+  prelude.cleaner->start(
+      [](TailCleaner& cleaner, void* owner) noexcept {
+        auto& waiting = *static_cast<Prelude*>(owner);
+        const IoResult result = cleaner.result();
+        dio_inflight_impl(waiting.file.inode.open->inflight).leave(waiting.range);
+        // Not from here: this is still inside the cleaner, which goes with the prelude.
+        waiting.prepared = result;
+        waiting.arrival.run = [](IssuerWork& work) noexcept {
+          Prelude& ready = *static_cast<Prelude::Arrival&>(work).prelude;
+          if (ready.prepared.ok()) {
+            ready.begin_write();
+          } else {
+            ready.end_with(ready.prepared);
+          }
+        };
+        waiting.issuer.post(waiting.arrival);
+      },
+      &prelude);
+}
+
+Outcome write_after_tail_blocking(VolumeFile::Impl& file, Kiocb& kiocb, IovView from) noexcept {
+  {
+    const std::uint64_t last = round_down(file.size_bytes(), fs_block);
+    const DioInflight::Drain drain(file.inode.open->inflight, *kiocb.issuer, last, fs_block);
+    TailCleaner cleaner(kiocb.issuer->impl(), file.volume.device(), file.inode, last);
+    const IoResult cleaned = cleaner.run_and_wait();
+    if (!cleaned.ok()) {
+      if (has(kiocb.ki_flags, KiocbFlags::append)) file.append_ended();
+      return cleaned;
+    }
+  }
+  return file.start_placed(kiocb, from);
+}
+
+}  // namespace
+
+Outcome write_after_tail(VolumeFile::Impl& file, Kiocb& kiocb, IovView from) noexcept {
+  if (kiocb.is_sync()) return write_after_tail_blocking(file, kiocb, from);
+  auto* prelude = new Prelude(file, kiocb, from);
+  hold_last_block(file.inode, prelude->range);
+  prelude->range.owner = prelude;
+  prelude->arrival.run = [](IssuerWork& work) noexcept {
+    clean_tail(*static_cast<Prelude::Arrival&>(work).prelude);
+  };
+  prelude->range.granted = [](RangeEntry& entry) noexcept {
+    auto& waiting = *static_cast<Prelude*>(entry.owner);
+    waiting.issuer.post(waiting.arrival);
+  };
+  const bool nowait = has(kiocb.ki_flags, KiocbFlags::nowait);
+  switch (dio_inflight_impl(file.inode.open->inflight).enter(prelude->range, nowait)) {
+    case DioInflight::Impl::Entered::granted:
+      clean_tail(*prelude);
+      break;
+    case DioInflight::Impl::Entered::queued:
+      break;
+    case DioInflight::Impl::Entered::refused:
+      delete prelude;
+      if (has(kiocb.ki_flags, KiocbFlags::append)) file.append_ended();
+      return IoResult::failure(Errc::would_block);
+  }
+  return NotFinal{};
+}
+
+Outcome write_after_commit(VolumeFile::Impl& file, Kiocb& kiocb, IovView from) noexcept {
+  std::uint64_t sequence = 0;
+  {
+    const std::lock_guard guard(file.volume.metadata_lock());
+    sequence = file.volume.journal().newest_sequence();
+  }
+  if (kiocb.is_sync()) {
+    if (auto done = file.volume.commit_up_to(*kiocb.issuer, sequence); !done) {
+      return IoResult::failure(Errc::poisoned);
+    }
+    return file.place_and_start(kiocb, from);
+  }
+  auto* prelude = new Prelude(file, kiocb, from);
+  prelude->waiter.sequence = sequence;
+  prelude->arrival.run = [](IssuerWork& work) noexcept {
+    Prelude& ready = *static_cast<Prelude::Arrival&>(work).prelude;
+    if (ready.prepared.ok()) {
+      ready.begin_write();
+    } else {
+      ready.end_with(IoResult::failure(Errc::poisoned));
+    }
+  };
+  prelude->waiter.ended = [](CommitWaiter& waiter, IoResult result) noexcept {
+    Prelude& waiting = *static_cast<Prelude::Waiter&>(waiter).prelude;
+    waiting.prepared = result;
+    waiting.issuer.post(waiting.arrival);
+  };
+  const Outcome started = file.volume.journal().commit(prelude->issuer, prelude->waiter);
+  if (started.is_final()) {
+    delete prelude;
+    if (!started.result().ok()) return started;
+    return file.place_and_start(kiocb, from);
+  }
+  return NotFinal{};
+}
+
+}  // namespace handback
