@@ -67,15 +67,36 @@ function(hb_room)
     target_link_libraries(
       ${room_NAME}_test PRIVATE handback_flags ${target} ${test_used} ${used} ${room_LIBRARIES}
                                 ${room_PUBLIC_LIBRARIES} GTest::gmock_main)
+    hb_precompile_test_headers(${room_NAME}_test)
     hb_discover_tests(${room_NAME}_test LABEL unit PREFIX ${room_NAME}.)
   endif()
 endfunction()
 
+# With HANDBACK_PCH, the headers that every test includes are compiled once. The release build does without, so
+# that a test which forgets an include of its own does not build there.
+function(hb_precompile_test_headers target)
+  if(NOT HANDBACK_PCH)
+    return()
+  endif()
+  if(NOT TARGET handback_test_headers)
+    set(source ${PROJECT_BINARY_DIR}/test_headers.cc)
+    # A program, as the tests are: position-independent code differs between programs and libraries.
+    file(CONFIGURE OUTPUT ${source} CONTENT "int main() {}\n")
+    add_executable(handback_test_headers ${source})
+    target_link_libraries(handback_test_headers PRIVATE handback_flags GTest::gmock)
+    target_precompile_headers(
+      handback_test_headers PRIVATE <gmock/gmock.h> <gtest/gtest.h> <algorithm> <array> <atomic>
+      <cstdint> <cstring> <functional> <memory> <random> <string> <thread> <vector>)
+  endif()
+  target_precompile_headers(${target} REUSE_FROM handback_test_headers)
+endfunction()
+
 # Registers every case of a GoogleTest program as a test of its own, so that one can be run by name.
 function(hb_discover_tests target)
-  cmake_parse_arguments(test "" "LABEL;PREFIX" "" ${ARGN})
+  cmake_parse_arguments(test "" "LABEL;PREFIX;FILTER" "" ${ARGN})
   gtest_discover_tests(
     ${target}
+    TEST_FILTER "${test_FILTER}"
     TEST_PREFIX "${test_PREFIX}"
     # Asked when the tests run: a build does not run programs.
     DISCOVERY_MODE PRE_TEST

@@ -1,9 +1,13 @@
 #include <handback/memory_device.h>
 #include <sys/mman.h>
 
+#include <algorithm>
+#include <array>
 #include <cstring>
+#include <mutex>
 #include <new>
 
+#include "base/leaf_lock.h"
 #include "memory/geometry_from_options.h"
 #include "memory/instant_queue.h"
 
@@ -23,20 +27,41 @@ class MemoryDevice final : public BlockDevice {
   }
 
   IoResult carry_out(Bio& bio) noexcept {
-    std::byte* at = bytes_ + bio.addr;
+    std::uint64_t addr = bio.addr;
     for (unsigned i = 0; i < bio.segment_count; ++i) {
       const iovec& segment = bio.segments[i];
-      if (bio.op == BioOp::read) {
-        std::memcpy(segment.iov_base, at, segment.iov_len);
-      } else {
-        std::memcpy(at, segment.iov_base, segment.iov_len);
+      auto* memory = static_cast<std::byte*>(segment.iov_base);
+      std::uint64_t left = segment.iov_len;
+      while (left != 0) {
+        const std::uint64_t length = std::min(left, stripe_bytes - addr % stripe_bytes);
+        copy(bio.op, addr, memory, length);
+        addr += length;
+        memory += length;
+        left -= length;
       }
-      at += segment.iov_len;
     }
     return IoResult::success(bio.length);
   }
 
  private:
+  // Requests of several threads may overlap, as they may on any drive; the outcome for each sector
+  // is then one of them. Without a lock it would be a data race. A stripe is a multiple of every
+  // sector size.
+  static constexpr std::uint64_t stripe_bytes = 64 << 10;
+  struct alignas(64) Stripe {
+    LeafLock lock;
+  };
+
+  // Within one stripe.
+  void copy(BioOp op, std::uint64_t addr, std::byte* memory, std::uint64_t length) noexcept {
+    const std::lock_guard guard(stripes_[addr / stripe_bytes % stripes_.size()].lock);
+    if (op == BioOp::read) {
+      std::memcpy(memory, bytes_ + addr, length);
+    } else {
+      std::memcpy(bytes_ + addr, memory, length);
+    }
+  }
+
   // Pages come into being when they are touched, so that a large device costs what was written to
   // it.
   static std::byte* map(std::uint64_t size_bytes) {
@@ -49,6 +74,7 @@ class MemoryDevice final : public BlockDevice {
   Geometry geometry_;
   std::string name_ = "memory";
   std::byte* bytes_;
+  std::array<Stripe, 64> stripes_;
 };
 
 }  // namespace
