@@ -81,7 +81,6 @@ enum class IoDetail : std::uint16_t {
   flag_dontcache,       // DONTCACHE belongs to buffered I/O.
   flag_append_read,     // APPEND on a read.
   flag_direction,       // WRITE set on a read, or missing on a write.
-  flag_no_defer,        // Async without DIO_DEFER needs a worker.
   flag_unknown,         // A bit that no kernel and no Handback defines.
   short_transfer,       // The device ended a transfer early and a retry made no progress.
   metadata_area_full,   // no_space: the checkpoint area cannot describe more extents or names.

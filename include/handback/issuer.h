@@ -2,21 +2,26 @@
 // the devices, its pools, the completion work handed back to it, and the one place where it sleeps.
 //
 // Owner: the thread that created it; every function is for that thread only (asserted), except
-// post(). Completions are settled in poll(), wait() and inside blocking calls of the library, and
-// delivered (the user's callback) only in poll() and wait(), each exactly once, never from inside
-// submit().
+// post(). While that thread is elsewhere, a thread that waits inside the library may settle what
+// was handed back here (adoption), and may send this thread a signal whose handler reaps its rings
+// (a nudge: IssuerOptions::nudge_signal); callbacks never run there. Completions are settled in
+// poll(), wait() and inside blocking calls of the library, and delivered (the user's callback) only
+// in poll() and wait(), each exactly once, never from inside submit().
 #pragma once
 
 #include <handback/block_device.h>
 #include <handback/error.h>
 #include <handback/kiocb.h>
 #include <handback/trace.h>
+#include <csignal>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
 
 namespace handback {
+
+class WorkerPool;
 
 // The issuer's control block: a Kiocb with its buffer, its callback and its result. Callers embed
 // or derive. Owner: the caller, from submit() until the callback was entered.
@@ -49,7 +54,6 @@ struct Aiocb : Kiocb {
   IovView iov_{};
   std::uint64_t submitted_ns_ = 0;
   std::uint64_t settled_ns_ = 0;
-  bool arrived_final_ = false;  // Pushed by another thread with its final result.
   enum class State : std::uint8_t { idle, submitted, delivered } state_ = State::idle;
 };
 
@@ -71,6 +75,9 @@ struct IssuerStats {
   std::uint64_t pool_growths = 0;  // Times a pool had to allocate; constant after warm-up.
   std::uint64_t foreign = 0;       // Completions that arrived from other threads.
   std::uint64_t sleeps = 0;        // Times wait() slept.
+  std::uint64_t adopted = 0;       // Handed-back work of others that this issuer ran while waiting.
+  std::uint64_t nudges_sent = 0;
+  std::uint64_t nudges_served = 0;
 };
 
 struct IssuerOptions {
@@ -78,6 +85,15 @@ struct IssuerOptions {
       256;  // Pool sizes; they grow by doubling when more requests are in flight.
   unsigned bios_initial = 512;
   TraceSink* trace = nullptr;  // Borrowed. Null: no tracing.
+  // Settles requests without DIO_DEFER and those of handlers that must wait. Borrowed. Null:
+  // WorkerPool::shared(), started by the first request that needs it.
+  WorkerPool* workers = nullptr;
+  // The signal by which a thread that drains makes this one reap its rings while it is outside the
+  // library. Its handler does nothing else, and passes on signals that are not the library's; a
+  // sleep of the program's own (nanosleep, poll) may end early with EINTR. It is unblocked for the
+  // creating thread and must stay so. 0: no signal; then a drain waits until this thread calls the
+  // library again.
+  int nudge_signal = SIGURG;
 };
 
 class Issuer {
@@ -89,6 +105,8 @@ class Issuer {
   Issuer(const Issuer&) = delete;
   Issuer& operator=(const Issuer&) = delete;
   // Waits for everything in flight and settles it; delivers what was not delivered yet.
+  // A thread that ends without this has its requests settled and its queues closed on the way out;
+  // the issuer may then be destroyed by any thread, and callbacks not entered by then never are.
   ~Issuer();
 
   // Starts a prepared request. Its callback runs later, from poll() or wait(), whatever happens.

@@ -3,7 +3,7 @@
 // | context | who runs there                           | mutex | submit | wait for I/O | allocate |
 // user code | | device  | a bio's end, on any thread               | no    | no     | no | no | no
 // | | issuer  | handed-back work, on the issuer          | yes   | yes    | never        | yes |
-// deliver   | | worker  | the pool (not built yet)                 | yes   | yes    | yes | yes |
+// deliver   | | worker  | the worker pool                          | yes   | yes    | yes | yes |
 // no        | | task    | the user's own calls                     | yes   | yes    | yes | yes |
 // yes       |
 #pragma once

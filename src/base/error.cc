@@ -137,9 +137,6 @@ std::string_view detail_sentence(IoDetail detail) {
       return "APPEND on a read; clear the flag";
     case IoDetail::flag_direction:
       return "the WRITE flag does not match the call";
-    case IoDetail::flag_no_defer:
-      return "an async request without DIO_DEFER needs a worker pool, which is not implemented; "
-             "set DIO_DEFER";
     case IoDetail::flag_unknown:
       return "a flag bit without a meaning is set; clear it";
     case IoDetail::short_transfer:

@@ -159,9 +159,6 @@ TEST(DescribeResult, SaysWhatIsWrongAndWhatToDoForEveryDetail) {
       {IoDetail::flag_dontcache, ": DONTCACHE belongs to buffered I/O, which is not implemented"},
       {IoDetail::flag_append_read, ": APPEND on a read; clear the flag"},
       {IoDetail::flag_direction, ": the WRITE flag does not match the call"},
-      {IoDetail::flag_no_defer,
-       ": an async request without DIO_DEFER needs a worker pool, which is not implemented; set "
-       "DIO_DEFER"},
       {IoDetail::flag_unknown, ": a flag bit without a meaning is set; clear it"},
       {IoDetail::short_transfer, ": the device ended a transfer early; check the device"},
       {IoDetail::metadata_area_full,

@@ -8,6 +8,8 @@
 #include <atomic>
 #include <cstdint>
 
+#include "base/shield.h"
+
 namespace handback {
 
 class LeafLock {
@@ -16,7 +18,9 @@ class LeafLock {
   LeafLock(const LeafLock&) = delete;
   LeafLock& operator=(const LeafLock&) = delete;
 
+  // The holder shields itself: a nudge served in between could want the same lock.
   void lock() noexcept {
+    shield_raise();
     std::uint32_t expected = free_;
     if (state_.compare_exchange_strong(expected, held_, std::memory_order_acquire)) [[likely]]
       return;
@@ -26,6 +30,7 @@ class LeafLock {
   void unlock() noexcept {
     if (state_.exchange(free_, std::memory_order_release) == contended_) [[unlikely]]
       state_.notify_one();
+    shield_lower();
   }
 
  private:

@@ -23,8 +23,6 @@ IoResult check_flags(const Kiocb& kiocb) noexcept {
   if (has(flags, KiocbFlags::atomic)) return missing(IoDetail::flag_atomic);
   if (has(flags, KiocbFlags::append) && !kiocb.is_write())
     return invalid(IoDetail::flag_append_read);
-  if (!kiocb.is_sync() && !has(flags, KiocbFlags::dio_defer))
-    return missing(IoDetail::flag_no_defer);
   return {};
 }
 

@@ -97,9 +97,9 @@ TEST(DioCheckFlags, RefusesBufferedIo) {
   EXPECT_EQ(check(KiocbFlags::waitq | KiocbFlags::dio_defer), not_supported(IoDetail::flag_waitq));
 }
 
-TEST(DioCheckFlags, NeedsDeferOfAnAsyncRequestOnly) {
-  EXPECT_EQ(check(KiocbFlags::direct), not_supported(IoDetail::flag_no_defer));
-  EXPECT_EQ(check(KiocbFlags::direct | KiocbFlags::write), not_supported(IoDetail::flag_no_defer));
+TEST(DioCheckFlags, NeedsDeferOfNobody) {
+  EXPECT_EQ(check(KiocbFlags::direct), accepted);
+  EXPECT_EQ(check(KiocbFlags::direct | KiocbFlags::write), accepted);
   const Geometry geometry = geometry_of(512, 512);
   EXPECT_EQ(check(KiocbFlags::direct, 0, {}, geometry, true), accepted);
   EXPECT_EQ(check(KiocbFlags::direct | KiocbFlags::write, 0, {}, geometry, true), accepted);

@@ -21,7 +21,9 @@ static_assert(sizeof(DioBio) <= bio_record_bytes);
 
 struct Dio {
   Kiocb* kiocb = nullptr;
-  Issuer::Impl* issuer = nullptr;
+  Issuer::Impl* issuer = nullptr;   // The request's own.
+  Issuer::Impl* home = nullptr;     // Whose pool this record is of.
+  Issuer::Impl* started = nullptr;  // Through whose queue its bios go, and whose pool they are of.
   DioRequest request;
   IovView iov;
 
@@ -51,7 +53,7 @@ struct Dio {
 
   // Settling: the stage that runs or waits for its continuation, and who goes on when that ended.
   enum class Stage : std::uint8_t { end_io, sync } stage = Stage::end_io;
-  enum class ResumeAs : std::uint8_t { start, advance } resume_as = ResumeAs::start;
+  enum class ResumeAs : std::uint8_t { start, settle, advance } resume_as = ResumeAs::start;
   enum class Handoff : std::uint8_t { running, returned, ended };
   std::atomic<Handoff> handoff{Handoff::running};
   IoResult pending_result;

@@ -13,6 +13,7 @@
 #include "dio/dio.h"
 #include "dio/fua_policy.h"
 #include "dio/segment_cursor.h"
+#include "issuer/worker_pool.h"
 
 namespace handback {
 
@@ -49,15 +50,20 @@ class DioEngine {
   static Outcome run_stage(Dio& dio, IoResult result) noexcept;
   static Outcome advance(Dio& dio, Outcome outcome) noexcept;
   static void wake_waiter(Dio& dio) noexcept;
+  static void go_on(Dio& dio) noexcept;
   static void resume(IssuerWork& work) noexcept;
 };
 
 // --- records ---
 
 void DioEngine::free_dio(Dio& dio) noexcept {
-  Issuer::Impl& issuer = *dio.issuer;
+  Issuer::Impl* own = dio.issuer;
+  Issuer::Impl* home = dio.home;
+  Issuer::Impl* started = dio.started;
   dio.~Dio();
-  issuer.give_back_dio_record(&dio);
+  home->give_back_dio_record(&dio);
+  if (started != nullptr && started != own) started->end_background();
+  if (home != own) home->end_background();
 }
 
 DioBio* DioEngine::new_bio(Dio& dio) noexcept {
@@ -65,12 +71,12 @@ DioBio* DioEngine::new_bio(Dio& dio) noexcept {
     dio.first_bio_used = true;
     return &dio.first_bio;
   }
-  void* record = dio.issuer->take_bio_record();
+  void* record = dio.started->take_bio_record();
   return record == nullptr ? nullptr : ::new (record) DioBio{};
 }
 
 void DioEngine::free_bio(Dio& dio, Bio& bio) noexcept {
-  if (&bio != &dio.first_bio) dio.issuer->give_back_bio_record(&bio);
+  if (&bio != &dio.first_bio) dio.started->give_back_bio_record(&bio);
 }
 
 void DioEngine::free_chain(Dio& dio, BioChain& chain) noexcept {
@@ -87,7 +93,8 @@ void DioEngine::free_chain(Dio& dio, BioChain& chain) noexcept {
 Outcome DioEngine::begin(Kiocb& kiocb, IovView iov, const DioRequest& request,
                          std::uint32_t length) noexcept {
   Issuer::Impl& issuer = kiocb.issuer->impl();
-  void* record = issuer.take_dio_record();
+  Issuer::Impl& home = Issuer::Impl::executor(issuer);
+  void* record = home.take_dio_record();
   if (record == nullptr) {
     // It passed the checks, so the file is told; there is nothing to submit a continuation for.
     const IoResult no_memory = IoResult::host_failure(ENOMEM);
@@ -99,6 +106,8 @@ Outcome DioEngine::begin(Kiocb& kiocb, IovView iov, const DioRequest& request,
   Dio& dio = *::new (record) Dio{};
   dio.kiocb = &kiocb;
   dio.issuer = &issuer;
+  dio.home = &home;
+  if (&home != &issuer) home.begin_background();
   dio.request = request;
   dio.iov = iov;
   dio.offset = kiocb.ki_pos;
@@ -130,10 +139,7 @@ bool DioEngine::enter_range(Dio& dio, Outcome* ended) noexcept {
     range.end = round_up(range.end, fs_block);
   }
   range.owner = &dio;
-  range.granted = [](RangeEntry& entry) noexcept {
-    auto& waiting = *static_cast<Dio*>(entry.owner);
-    waiting.issuer->post(waiting.resume);
-  };
+  range.granted = [](RangeEntry& entry) noexcept { go_on(*static_cast<Dio*>(entry.owner)); };
   const bool nowait = has(dio.kiocb->ki_flags, KiocbFlags::nowait);
   switch (inflight->impl_->enter(range, nowait)) {
     case DioInflight::Impl::Entered::granted:
@@ -148,14 +154,25 @@ bool DioEngine::enter_range(Dio& dio, Outcome* ended) noexcept {
     case DioInflight::Impl::Entered::queued:
       break;
   }
+  dio.issuer->set_needs_others();
   if (!dio.kiocb->is_sync()) return false;
-  dio.issuer->wait_until([&] { return dio.ended; });
+  dio.issuer->wait_until_helped([&] { return dio.ended; });
   dio.ended = false;
   return true;
 }
 
-// Runs on the request's issuer: its turn in line has come, a continuation has ended elsewhere, or
-// (for a synchronous caller) what it waits for has happened.
+// Brings the request back to where it can go on: its own thread if somebody waits there for it,
+// else to its issuer or whoever adopts it.
+void DioEngine::go_on(Dio& dio) noexcept {
+  if (dio.kiocb->is_sync()) {
+    dio.issuer->notify(dio.resume);
+  } else {
+    dio.issuer->post(dio.resume);
+  }
+}
+
+// Its turn in line has come, a worker takes it, a continuation has ended elsewhere, or (for a
+// synchronous caller) what it waits for has happened.
 void DioEngine::resume(IssuerWork& work) noexcept {
   Dio& dio = *static_cast<Dio::Resume&>(work).dio;
   if (dio.kiocb->is_sync()) {
@@ -163,8 +180,18 @@ void DioEngine::resume(IssuerWork& work) noexcept {
     return;
   }
   Kiocb& kiocb = *dio.kiocb;
-  const Outcome outcome =
-      dio.resume_as == Dio::ResumeAs::start ? start(dio) : advance(dio, dio.pending_result);
+  Outcome outcome{NotFinal{}};
+  switch (dio.resume_as) {
+    case Dio::ResumeAs::start:
+      outcome = start(dio);
+      break;
+    case Dio::ResumeAs::settle:
+      outcome = settle(dio);
+      break;
+    case Dio::ResumeAs::advance:
+      outcome = advance(dio, dio.pending_result);
+      break;
+  }
   if (outcome.is_final()) kiocb.ki_complete(kiocb, outcome);
 }
 
@@ -173,7 +200,9 @@ Outcome DioEngine::start(Dio& dio) noexcept {
   Kiocb& kiocb = *dio.kiocb;
   BioChain chain;
   IoResult built;
-  BlockQueue* queue = dio.issuer->queue_for(*dio.request.device);
+  dio.started = &Issuer::Impl::executor(*dio.issuer);
+  if (dio.started != dio.issuer) dio.started->begin_background();
+  BlockQueue* queue = dio.started->queue_for(*dio.request.device);
   if (queue == nullptr) {
     built = IoResult::host_failure(EIO);
   } else {
@@ -187,7 +216,10 @@ Outcome DioEngine::start(Dio& dio) noexcept {
   }
   const bool sync = kiocb.is_sync();
   dio.references.store(chain.count + 1, std::memory_order_relaxed);
-  if (chain.first != nullptr) queue->submit(chain.first);
+  if (chain.first != nullptr) {
+    const ShieldScope shield;
+    queue->submit(chain.first);
+  }
 
   // From the decrement on, unless it was the last: the request may be routed and gone on another
   // thread (async), or the last bio wakes this one (sync).
@@ -379,17 +411,20 @@ void DioEngine::drop_last_reference(Dio& dio) noexcept {
       kiocb.set_dio_complete(&DioEngine::settle_handed_back);
       kiocb.ki_complete(kiocb, NotFinal{});
       return;
+    case Route::worker:
+      dio.resume_as = Dio::ResumeAs::settle;
+      dio.issuer->workers()->impl().add(dio.resume);
+      return;
     case Route::none:
     case Route::submit:
     case Route::waiter:
-    case Route::worker:
       break;
   }
-  HB_ASSERT(false, "dio_check() refuses requests whose completion would need a worker");
+  HB_ASSERT(false, "a completion that comes after submission has one of three routes");
 }
 
 void DioEngine::wake_waiter(Dio& dio) noexcept {
-  dio.issuer->post(dio.resume);
+  dio.issuer->notify(dio.resume);
 }
 
 Outcome DioEngine::settle_handed_back(Kiocb& kiocb) noexcept {
@@ -441,7 +476,7 @@ Outcome DioEngine::run_stage(Dio& dio, IoResult result) noexcept {
                               : dio.request.dio_ops->write_sync(kiocb, end);
   if (outcome.is_final()) return outcome;
   if (sync) {
-    dio.issuer->wait_until([&] { return dio.ended; });
+    dio.issuer->wait_until_helped([&] { return dio.ended; });
     dio.ended = false;
     return dio.pending_result;
   }
@@ -474,16 +509,16 @@ void DioEngine::end_pending(Kiocb& kiocb, IoResult result) noexcept {
   Dio& dio = *static_cast<Dio*>(kiocb.private_);
   dio.pending_result = result;
   if (kiocb.is_sync()) {
-    dio.issuer->post(dio.resume);
+    dio.issuer->notify(dio.resume);
     return;
   }
-  const bool own = dio.issuer->on_owner_thread();
+  const bool here = Issuer::Impl::has_executor(*dio.issuer);
   const bool finishes = dio.stage == Dio::Stage::sync;
   Issuer::Impl& issuer = *dio.issuer;
   if (dio.handoff.exchange(Dio::Handoff::ended, std::memory_order_acq_rel) == Dio::Handoff::running)
     return;
-  if (!own && !finishes) {
-    // What follows may submit, and that is for the request's own issuer.
+  if (!here && !finishes) {
+    // What follows may submit, and that needs an issuer.
     dio.resume_as = Dio::ResumeAs::advance;
     issuer.post(dio.resume);
     return;
@@ -496,14 +531,20 @@ void DioEngine::end_pending(Kiocb& kiocb, IoResult result) noexcept {
 
 Outcome dio_rw(Kiocb& kiocb, IovView iov, const DioRequest& request) noexcept {
   HB_ASSERT(kiocb.issuer != nullptr, "a request names the issuer whose queues it uses");
+  const ShieldScope shield;
   const IoResult checked = dio_check(kiocb, iov, request.device->geometry());
   if (!checked.ok()) return checked;
   const auto length = static_cast<std::uint32_t>(iov.length());
   if (length == 0) return IoResult::success(0);
+  // Here, in task context, where threads can be started.
+  const bool may_need_worker = !kiocb.is_sync() && !has(kiocb.ki_flags, KiocbFlags::dio_defer);
+  if (may_need_worker && kiocb.issuer->impl().workers() == nullptr)
+    return IoResult::host_failure(EAGAIN);
   return DioEngine::begin(kiocb, iov, request, length);
 }
 
 void dio_end_pending(Kiocb& kiocb, IoResult result) noexcept {
+  const ShieldScope shield;
   DioEngine::end_pending(kiocb, result);
 }
 

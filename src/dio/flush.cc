@@ -31,15 +31,20 @@ void flush_settled(IssuerWork& work) noexcept {
   const IoResult result = continuation.result;
   if (!continuation.bio.result.ok() && continuation.failed != nullptr)
     continuation.failed(kiocb, result);
-  continuation.issuer->give_back_dio_record(&continuation);
+  Issuer::Impl& issuer = *continuation.issuer;
+  issuer.give_back_dio_record(&continuation);
+  // Still in flight, so its issuer is there to be asked.
+  const bool served = &issuer != &kiocb.issuer->impl();
   dio_end_pending(kiocb, result);
+  if (served) issuer.end_background();
 }
 
 }  // namespace
 
 Outcome flush_then_end(Kiocb& kiocb, BlockDevice& device, IoResult result,
                        FlushFailed failed) noexcept {
-  Issuer::Impl& issuer = kiocb.issuer->impl();
+  Issuer::Impl& own = kiocb.issuer->impl();
+  Issuer::Impl& issuer = Issuer::Impl::executor(own);
   BlockQueue* queue = issuer.queue_for(device);
   void* record = queue == nullptr ? nullptr : issuer.take_dio_record();
   if (record == nullptr) return IoResult::host_failure(queue == nullptr ? EIO : ENOMEM);
@@ -52,6 +57,9 @@ Outcome flush_then_end(Kiocb& kiocb, BlockDevice& device, IoResult result,
   continuation.bio.op = BioOp::flush;
   continuation.bio.end_io = &flush_ended;
   continuation.bio.private_ = &continuation;
+  // It stays with its rings until this has ended.
+  if (&issuer != &own) issuer.begin_background();
+  const ShieldScope shield;
   queue->submit(&continuation.bio);
   return NotFinal{};
 }

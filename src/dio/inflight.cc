@@ -140,10 +140,10 @@ DioInflight::Drain::Drain(DioInflight& inflight, Issuer& issuer, std::uint64_t o
   state.run = [](IssuerWork& work) noexcept { static_cast<State&>(work).granted = true; };
   state.entry.granted = [](RangeEntry& entry) noexcept {
     auto& waiter = *static_cast<State*>(entry.owner);
-    waiter.issuer->post(waiter);
+    waiter.issuer->notify(waiter);
   };
   if (inflight.impl_->enter(state.entry, false) == Impl::Entered::granted) return;
-  issuer.impl().wait_until([&] { return state.granted; });
+  issuer.impl().wait_until_helped([&] { return state.granted; });
 }
 
 DioInflight::Drain::~Drain() {

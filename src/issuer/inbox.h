@@ -42,7 +42,8 @@ class LocalQueue {
   Node* tail_ = nullptr;
 };
 
-// Any thread pushes, one thread takes everything at once: no pop of single nodes, hence no ABA.
+// Any thread pushes, and whoever takes gets everything at once: no pop of single nodes, hence no
+// ABA; of two that take, each node goes to exactly one.
 // push() and empty() are sequentially consistent: together with the issuer's sleeping flag they
 // form the "push, then look for a sleeper" against "say sleeping, then look at the queue" pair that
 // must not reorder.

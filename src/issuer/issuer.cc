@@ -1,7 +1,13 @@
+#include <fmt/format.h>
 #include <handback/issuer.h>
+#include <unistd.h>
+
+#include <cstring>
 
 #include "base/assert.h"
+#include "base/shield.h"
 #include "issuer/issuer_impl.h"
+#include "issuer/nudge.h"
 
 namespace handback {
 
@@ -45,6 +51,14 @@ void Aiocb::prepare_writev(File& file, std::uint64_t offset, IovView from, Kiocb
 Result<std::unique_ptr<Issuer>> Issuer::create(const IssuerOptions& options) {
   auto event_fd = Wake::open_event_fd();
   if (!event_fd) return tl::unexpected<Error>(event_fd.error());
+  if (options.nudge_signal != 0) {
+    if (const int error = prepare_nudge(options.nudge_signal); error != 0) {
+      ::close(*event_fd);
+      return fail(Errc::invalid,
+                  fmt::format("signal {} cannot be used as the nudge: {}; choose another, or 0",
+                              options.nudge_signal, std::strerror(error)));
+    }
+  }
   std::unique_ptr<Issuer> issuer(new Issuer());
   issuer->impl_ = std::make_unique<Impl>(*issuer, *event_fd, options);
   return issuer;
@@ -54,18 +68,23 @@ Issuer::Issuer() noexcept = default;
 Issuer::~Issuer() = default;
 
 void Issuer::submit(Aiocb& aiocb) noexcept {
+  const ShieldScope shield;
   impl_->submit(aiocb);
 }
 void Issuer::kick() noexcept {
+  const ShieldScope shield;
   impl_->kick();
 }
 unsigned Issuer::poll() noexcept {
+  const ShieldScope shield;
   return impl_->poll();
 }
 unsigned Issuer::wait(std::int64_t timeout_ns) noexcept {
+  const ShieldScope shield;
   return impl_->wait(timeout_ns);
 }
 IoResult Issuer::run(Aiocb& aiocb) noexcept {
+  const ShieldScope shield;
   return impl_->run(aiocb);
 }
 std::uint64_t Issuer::in_flight() const noexcept {
@@ -75,19 +94,24 @@ const IssuerStats& Issuer::stats() const noexcept {
   return impl_->stats();
 }
 void Issuer::register_buffer(std::span<std::byte> memory) {
+  const ShieldScope shield;
   impl_->register_buffer(memory);
 }
 void Issuer::unregister_buffer(std::span<std::byte> memory) {
+  const ShieldScope shield;
   impl_->unregister_buffer(memory);
 }
 void Issuer::detach(BlockDevice& device) noexcept {
+  const ShieldScope shield;
   impl_->detach(device);
 }
 void Issuer::post(IssuerWork& work) noexcept {
-  impl_->post(work);
+  const ShieldScope shield;
+  impl_->notify(work);
 }
 
 Result<void> Issuer::attach(BlockDevice& device) {
+  const ShieldScope shield;
   Error error(Errc::io, "");
   if (impl_->queue_for(device, &error) == nullptr) return tl::unexpected<Error>(std::move(error));
   return {};

@@ -1,13 +1,18 @@
 #include "issuer/issuer_impl.h"
 
+#include <handback/worker_pool.h>
+
 #include <poll.h>
 
 #include <algorithm>
 #include <array>
 #include <chrono>
 #include <limits>
+#include <thread>
 
 #include "base/assert.h"
+#include "issuer/issuer_registry.h"
+#include "issuer/nudge.h"
 
 namespace handback {
 namespace {
@@ -27,22 +32,52 @@ Issuer::Impl::Impl(Issuer& self_when_made, int event_fd, const IssuerOptions& op
       wake_(event_fd),
       dio_pool_(std::max(1U, options.dios_initial)),
       bio_pool_(std::max(1U, options.bios_initial)),
+      workers_(options.workers),
+      nudge_signal_(options.nudge_signal),
+      owner_tid_(current_tid()),
       trace_(options.trace) {
   queues_.reserve(queues_max);
   if (trace_ != nullptr) trace_records_.reserve(trace_batch);
+  shield_state.serve = []() noexcept {
+    for (Impl* impl = thread_issuers().first; impl != nullptr; impl = impl->thread_next_)
+      impl->serve_nudge();
+  };
+  thread_issuers().add(*this);
+  issuer_registry().add(*this);
 }
 
 Issuer::Impl::~Impl() {
-  assert_owner();
-  // Until all is quiet: what is delivered last may have posted or submitted again.
-  do {
-    wait_until([this] { return background_ == 0 && nothing_ready(); });
-    if (in_flight_ != 0) wait(-1);
-  } while (in_flight_ != 0 || background_ != 0 || !nothing_ready());
-  // A thread that pushed the last completion may still be on its way out of post().
-  while (posters_.load(std::memory_order_acquire) != 0) {
+  if (!owner_gone_) {
+    assert_owner();
+    const ShieldScope shield;
+    // Until all is quiet: what is delivered last may have posted or submitted again.
+    do {
+      wait_until_helped([this] { return background_ == 0 && nothing_ready(); });
+      set_needs_others();
+      if (in_flight() != 0) wait(-1);
+    } while (in_flight() != 0 || background_ != 0 || !nothing_ready());
+    thread_issuers().remove(*this);
   }
+  issuer_registry().remove(*this);
+  // A thread that pushed the last completion may still be on its way out of post().
+  while (posters_.load(std::memory_order_acquire) != 0)
+    std::this_thread::yield();
   flush_trace();
+}
+
+// The thread ends before the issuer: everything in flight is settled, and what nobody will deliver
+// stays where it is.
+void Issuer::Impl::leave_thread() noexcept {
+  const ShieldScope shield;
+  wait_until_helped(
+      [this] { return in_flight() == deliverable_count_ && background_ == 0 && nothing_ready(); });
+  // Queues are for their own thread, their end included.
+  queues_.clear();
+  last_device_ = nullptr;
+  last_queue_ = nullptr;
+  nudge_lock_.lock();
+  owner_gone_ = true;
+  nudge_lock_.unlock();
 }
 
 void Issuer::Impl::assert_owner() const noexcept {
@@ -74,6 +109,7 @@ BlockQueue* Issuer::Impl::queue_for(BlockDevice& device, Error* error) noexcept 
       *error = Error(Errc::too_large, "an issuer serves at most 16 devices; detach one");
     return nullptr;
   }
+  const ShieldScope shield;
   auto opened = device.open_queue(wake_.event_fd());
   if (!opened) {
     if (error != nullptr) *error = std::move(opened.error());
@@ -91,6 +127,8 @@ BlockQueue* Issuer::Impl::queue_for(BlockDevice& device, Error* error) noexcept 
 
 void Issuer::Impl::detach(BlockDevice& device) noexcept {
   assert_owner();
+  // Commits that this issuer leads, and what it adopted, may have I/O there.
+  if (background_ != 0) wait_until_helped([this] { return background_ == 0; });
   std::erase_if(queues_, [&](const AttachedQueue& attached) { return attached.device == &device; });
   last_device_ = nullptr;
   last_queue_ = nullptr;
@@ -142,7 +180,7 @@ void Issuer::Impl::submit(Aiocb& aiocb) noexcept {
     aiocb.submitted_ns_ = monotonic_ns();
     aiocb.settled_ns_ = 0;
   }
-  ++in_flight_;
+  push_in_flight(1);
   ++stats_.submitted;
   const Outcome outcome = aiocb.is_write() ? aiocb.ki_filp->write_iter(aiocb, aiocb.iov_)
                                            : aiocb.ki_filp->read_iter(aiocb, aiocb.iov_);
@@ -161,12 +199,14 @@ void Issuer::Impl::accept_final(Aiocb& aiocb, IoResult result) noexcept {
   if (trace_ != nullptr) [[unlikely]]
     aiocb.settled_ns_ = monotonic_ns();
   deliverable_.push(aiocb);
+  ++deliverable_count_;
 }
 
 void Issuer::Impl::kiocb_complete(Kiocb& kiocb, Outcome outcome) noexcept {
   Impl& impl = kiocb.issuer->impl();
   auto& aiocb = static_cast<Aiocb&>(kiocb);
   if (impl.on_owner_thread()) [[likely]] {
+    const ShieldScope shield;
     if (outcome.is_final()) {
       impl.accept_final(aiocb, outcome.result());
     } else {
@@ -175,20 +215,36 @@ void Issuer::Impl::kiocb_complete(Kiocb& kiocb, Outcome outcome) noexcept {
     return;
   }
   impl.posters_.fetch_add(1, std::memory_order_relaxed);
-  aiocb.arrived_final_ = outcome.is_final();
-  if (outcome.is_final()) aiocb.result = outcome.result();
-  impl.foreign_kiocbs_.push(kiocb);
+  if (outcome.is_final()) {
+    aiocb.result = outcome.result();
+    impl.settled_inbox_.push(kiocb);
+  } else {
+    impl.handed_inbox_.push(kiocb);
+  }
   impl.wake_.wake();
   impl.posters_.fetch_sub(1, std::memory_order_release);
 }
 
 void Issuer::Impl::post(IssuerWork& work) noexcept {
   if (on_owner_thread()) {
+    const ShieldScope shield;
     local_work_.push(work);
     return;
   }
   posters_.fetch_add(1, std::memory_order_relaxed);
-  foreign_work_.push(work);
+  work_inbox_.push(work);
+  wake_.wake();
+  posters_.fetch_sub(1, std::memory_order_release);
+}
+
+void Issuer::Impl::notify(IssuerWork& work) noexcept {
+  if (on_owner_thread()) {
+    const ShieldScope shield;
+    local_notifications_.push(work);
+    return;
+  }
+  posters_.fetch_add(1, std::memory_order_relaxed);
+  notify_inbox_.push(work);
   wake_.wake();
   posters_.fetch_sub(1, std::memory_order_release);
 }
@@ -200,40 +256,65 @@ void Issuer::Impl::wake() noexcept {
   posters_.fetch_sub(1, std::memory_order_release);
 }
 
+Outcome Issuer::Impl::settle_handed_back(Kiocb& kiocb) noexcept {
+  const DioComplete handler = kiocb.dio_complete();
+  HB_ASSERT(handler != nullptr, "a request that is handed back carries its handler");
+  return handler(kiocb);
+}
+
 bool Issuer::Impl::run_handed_back() noexcept {
   if (handed_back_.empty()) return false;
   const ContextScope scope(Context::issuer);
   LocalQueue<Kiocb> batch = handed_back_.take();
   while (!batch.empty()) {
     Kiocb& kiocb = batch.pop();
-    const DioComplete handler = kiocb.dio_complete();
-    HB_ASSERT(handler != nullptr, "a request that is handed back carries its handler");
-    const Outcome outcome = handler(kiocb);
+    const Outcome outcome = settle_handed_back(kiocb);
     if (outcome.is_final()) accept_final(static_cast<Aiocb&>(kiocb), outcome.result());
   }
   return true;
 }
 
+bool Issuer::Impl::run_work() noexcept {
+  if (local_work_.empty() && local_notifications_.empty()) return false;
+  const ContextScope scope(Context::issuer);
+  LocalQueue<IssuerWork> notifications = local_notifications_.take();
+  LocalQueue<IssuerWork> batch = local_work_.take();
+  while (!notifications.empty()) {
+    IssuerWork& work = notifications.pop();
+    work.run(work);
+  }
+  while (!batch.empty()) {
+    IssuerWork& work = batch.pop();
+    work.run(work);
+  }
+  return true;
+}
+
 bool Issuer::Impl::take_foreign() noexcept {
-  LocalQueue<Kiocb> kiocbs = foreign_kiocbs_.take();
-  LocalQueue<IssuerWork> works = foreign_work_.take();
-  const bool any = !kiocbs.empty() || !works.empty();
-  while (!kiocbs.empty()) {
-    Kiocb& kiocb = kiocbs.pop();
-    auto& aiocb = static_cast<Aiocb&>(kiocb);
+  if (inboxes_empty()) [[likely]]
+    return false;
+  LocalQueue<Kiocb> settled = settled_inbox_.take();
+  LocalQueue<Kiocb> handed = handed_inbox_.take();
+  LocalQueue<IssuerWork> works = work_inbox_.take();
+  LocalQueue<IssuerWork> notifications = notify_inbox_.take();
+  while (!settled.empty()) {
+    auto& aiocb = static_cast<Aiocb&>(settled.pop());
     ++stats_.foreign;
-    if (aiocb.arrived_final_) {
-      accept_final(aiocb, aiocb.result);
-    } else {
-      handed_back_.push(kiocb);
-    }
+    accept_final(aiocb, aiocb.result);
+  }
+  while (!handed.empty()) {
+    ++stats_.foreign;
+    handed_back_.push(handed.pop());
   }
   while (!works.empty())
     local_work_.push(works.pop());
-  return any;
+  while (!notifications.empty())
+    local_notifications_.push(notifications.pop());
+  return true;
 }
 
 bool Issuer::Impl::settle_ready() noexcept {
+  const ShieldScope shield;
   bool any = false;
   {
     const ContextScope scope(Context::device);
@@ -241,17 +322,28 @@ bool Issuer::Impl::settle_ready() noexcept {
       any |= attached.queue->poll() != 0;
   }
   any |= take_foreign();
+  const ExecutorScope executing(*this);
   any |= run_handed_back();
-  if (!local_work_.empty()) {
-    any = true;
-    const ContextScope scope(Context::issuer);
-    LocalQueue<IssuerWork> batch = local_work_.take();
-    while (!batch.empty()) {
-      IssuerWork& work = batch.pop();
-      work.run(work);
-    }
-  }
+  any |= run_work();
   return any;
+}
+
+bool Issuer::Impl::submit_bios(BlockDevice& device, Bio* chain) noexcept {
+  assert_owner();
+  assert_may_submit();
+  const ShieldScope shield;
+  BlockQueue* queue = queue_for(device);
+  if (queue == nullptr) return false;
+  queue->submit(chain);
+  return true;
+}
+
+WorkerPool* Issuer::Impl::workers() noexcept {
+  if (workers_ == nullptr) [[unlikely]] {
+    auto shared = WorkerPool::shared();
+    if (shared) workers_ = *shared;
+  }
+  return workers_;
 }
 
 std::int64_t Issuer::Impl::run_hooks() noexcept {
@@ -268,13 +360,31 @@ std::int64_t Issuer::Impl::run_hooks() noexcept {
 }
 
 bool Issuer::Impl::nothing_ready() const noexcept {
-  return handed_back_.empty() && local_work_.empty() && foreign_kiocbs_.empty() &&
-         foreign_work_.empty();
+  return handed_back_.empty() && local_work_.empty() && local_notifications_.empty() &&
+         inboxes_empty();
+}
+
+// Something of this issuer's may hang on another one: after a while without any progress it helps.
+bool Issuer::Impl::help_if_stuck() noexcept {
+  const std::uint64_t now = monotonic_ns();
+  if (stuck_since_ns_ == 0) {
+    stuck_since_ns_ = now;
+    return false;
+  }
+  if (now - stuck_since_ns_ < static_cast<std::uint64_t>(stuck_patience_.sleep_ns)) return false;
+  stuck_since_ns_ = now;
+  const bool nudging = stuck_patience_.exhausted();
+  stuck_patience_.next_sleep_ns();
+  return help_others(nudging);
 }
 
 unsigned Issuer::Impl::poll() noexcept {
   assert_owner();
-  settle_ready();
+  if (settle_ready()) {
+    stuck_since_ns_ = 0;
+  } else if (needs_others_.load(std::memory_order_relaxed)) [[unlikely]] {
+    if (in_flight() != 0 && current_context() != Context::device && help_if_stuck()) settle_ready();
+  }
   run_hooks();
   return deliver_ready();
 }
@@ -284,11 +394,13 @@ unsigned Issuer::Impl::wait(std::int64_t timeout_ns) noexcept {
   assert_may_wait_for_io();
   HB_ASSERT(!delivering_, "a callback may not block; submit and return instead");
   const std::uint64_t start = timeout_ns > 0 ? monotonic_ns() : 0;
+  stuck_patience_ = Patience{.sleep_ns = 400'000};
+  stuck_since_ns_ = 0;
   for (;;) {
     if (!deliverable_.empty()) return deliver_ready();
     const std::int64_t hook_due = run_hooks();
     if (!deliverable_.empty()) return deliver_ready();
-    if (in_flight_ == 0 && background_ == 0 && nothing_ready()) return 0;
+    if (in_flight() == 0 && background_ == 0 && nothing_ready()) return 0;
     if (nothing_ready()) {
       std::int64_t limit = timeout_ns;
       if (timeout_ns > 0) {
@@ -298,11 +410,20 @@ unsigned Issuer::Impl::wait(std::int64_t timeout_ns) noexcept {
       if (hook_due != std::numeric_limits<std::int64_t>::max()) {
         limit = limit < 0 ? hook_due : std::min(limit, hook_due);
       }
+      const bool may_help = needs_others_.load(std::memory_order_relaxed);
+      if (may_help) [[unlikely]] {
+        limit = limit < 0 ? stuck_patience_.sleep_ns : std::min(limit, stuck_patience_.sleep_ns);
+      }
       // Straight to the sleep: it also hands over what was submitted, so that a batch is one system
       // call.
-      if (limit != 0) sleep(limit, [this] { return in_flight_ == 0 && background_ == 0; });
+      if (limit != 0) sleep(limit, [this] { return in_flight() == 0 && background_ == 0; });
     }
-    settle_ready();
+    if (settle_ready()) {
+      stuck_since_ns_ = 0;
+    } else if (needs_others_.load(std::memory_order_relaxed)) {
+      help_if_stuck();
+      settle_ready();
+    }
     if (!deliverable_.empty()) return deliver_ready();
     if (timeout_ns == 0) return 0;
     if (timeout_ns > 0 && static_cast<std::int64_t>(monotonic_ns() - start) >= timeout_ns) return 0;
@@ -345,23 +466,25 @@ void Issuer::Impl::sleep_in_queue(std::int64_t timeout_ns) noexcept {
 
 unsigned Issuer::Impl::deliver_ready() noexcept {
   if (deliverable_.empty() || delivering_) return 0;
-  HB_ASSERT(current_context() == Context::task,
+  HB_ASSERT(current_context() == Context::task || current_context() == Context::worker,
             "results are delivered in the user's own task context");
   delivering_ = true;
   // Only what is ready now: a callback that submits again must not keep this turn going for ever.
   LocalQueue<Kiocb> batch = deliverable_.take();
   unsigned count = 0;
   while (!batch.empty()) {
+    --deliverable_count_;
     deliver(static_cast<Aiocb&>(batch.pop()));
     ++count;
   }
+  if (in_flight() == 0) needs_others_.store(false, std::memory_order_relaxed);
   delivering_ = false;
   return count;
 }
 
 void Issuer::Impl::deliver(Aiocb& aiocb) noexcept {
   HB_ASSERT(aiocb.state_ == Aiocb::State::submitted, "each request is delivered exactly once");
-  --in_flight_;
+  push_in_flight(-1);
   ++stats_.delivered;
   ++stats_.by_route[static_cast<unsigned>(aiocb.route)];
   ++stats_.by_reason[static_cast<unsigned>(aiocb.route_reason)];
@@ -387,7 +510,10 @@ void Issuer::Impl::deliver(Aiocb& aiocb) noexcept {
   }
   aiocb.state_ = Aiocb::State::delivered;
   // From here on the Aiocb is its owner's again, who may reuse or destroy it.
-  if (aiocb.callback != nullptr) aiocb.callback(aiocb);
+  if (aiocb.callback != nullptr) {
+    const ShieldLowered lowered;
+    aiocb.callback(aiocb);
+  }
 }
 
 void Issuer::Impl::flush_trace() noexcept {

@@ -1,8 +1,13 @@
 // What files and engines use of an Issuer: its queues, its pools, posting, and the one wait.
 //
 // Owner: Issuer. Thread class: the owning thread, except what says "any thread".
-// Order of one turn (settle_ready): reap the devices, run what was handed back here, take what
-// other threads pushed, run posted work. Delivery is separate: only poll() and wait() deliver.
+// Order of one turn (settle_ready): reap the devices, take what other threads pushed, run what was
+// handed back, run posted work. Delivery is separate: only poll() and wait() deliver.
+//
+// What others may take while the owner is elsewhere lies in two shared inboxes, handed-back
+// requests and adoptable work; each batch is claimed by one exchange. What only the owner may have
+// lies in two more: settled requests, and notifications of its own waits. The rest is the owner's
+// alone, guarded against its own signal handler by the shield (base/shield.h).
 #pragma once
 
 #include <handback/issuer.h>
@@ -13,6 +18,8 @@
 #include <vector>
 
 #include "base/context.h"
+#include "base/leaf_lock.h"
+#include "base/shield.h"
 #include "issuer/inbox.h"
 #include "issuer/poll_hook.h"
 #include "issuer/slab_pool.h"
@@ -47,11 +54,23 @@ class Issuer::Impl {
   void unregister_buffer(std::span<std::byte> memory);
 
   // Takes a record from the pool. Null when the host is out of memory. give_back: any thread.
-  void* take_dio_record() noexcept { return dio_pool_.take(); }
-  void give_back_dio_record(void* record) noexcept { dio_pool_.give_back(record); }
+  void* take_dio_record() noexcept {
+    const ShieldScope shield;
+    return dio_pool_.take();
+  }
+  void give_back_dio_record(void* record) noexcept {
+    const ShieldScope shield;
+    dio_pool_.give_back(record);
+  }
   // Takes room for a bio from the pool. Null when the host is out of memory. give_back: any thread.
-  void* take_bio_record() noexcept { return bio_pool_.take(); }
-  void give_back_bio_record(void* record) noexcept { bio_pool_.give_back(record); }
+  void* take_bio_record() noexcept {
+    const ShieldScope shield;
+    return bio_pool_.take();
+  }
+  void give_back_bio_record(void* record) noexcept {
+    const ShieldScope shield;
+    bio_pool_.give_back(record);
+  }
 
   // --- the one wait ---
   // Reaps and settles what is ready, without delivering. Never sleeps. True if anything happened.
@@ -60,17 +79,73 @@ class Issuer::Impl {
   // Blocks in task context until `done()` is true, reaping and settling (never delivering)
   // meanwhile. `done` must become true through something that runs on this issuer or that calls
   // wake().
+  // For what needs nobody but this issuer and its devices.
   template <typename Predicate>
   void wait_until(Predicate done) noexcept {
     assert_owner();
     assert_may_wait_for_io();
+    const ShieldScope shield;
     while (!done()) {
       if (!settle_ready() && !done()) sleep(-1, done);
     }
   }
 
+  // The same for what may hang on other issuers: adopts what they have been handed back, and nudges
+  // those that are outside the library with I/O in flight. This is the wait of every drain, freeze,
+  // sync and close.
+  template <typename Predicate>
+  void wait_until_helped(Predicate done) noexcept {
+    assert_owner();
+    assert_may_wait_for_io();
+    const ShieldScope shield;
+    Patience patience;
+    while (!done()) {
+      if (settle_ready() || help_others(patience.exhausted())) {
+        patience = Patience{};
+        continue;
+      }
+      if (!done()) sleep(patience.next_sleep_ns(), done);
+    }
+  }
+
+  // One look at all other issuers: adopts, and with `nudging` nudges. True if anything was run.
+  bool help_others(bool nudging) noexcept;
+  // From now on something of this issuer's may hang on others: its waits help them.
+  void set_needs_others() noexcept { needs_others_.store(true, std::memory_order_relaxed); }
+
+  // --- executors ---
+  // The issuer whose rings and pools code running now may use for a request of `preferred`'s: that
+  // one on its own thread, else the one that this thread waits or works with.
+  [[nodiscard]] static Impl& executor(Impl& preferred) noexcept;
+  // Whether there is one.
+  [[nodiscard]] static bool has_executor(const Impl& preferred) noexcept;
+  // An issuer of the calling thread, or null.
+  [[nodiscard]] static Impl* of_this_thread() noexcept;
+
+  // Makes `impl` this thread's executor for a scope.
+  class ExecutorScope {
+   public:
+    explicit ExecutorScope(Impl& impl) noexcept;
+    ExecutorScope(const ExecutorScope&) = delete;
+    ExecutorScope& operator=(const ExecutorScope&) = delete;
+    ~ExecutorScope();
+
+   private:
+    Impl* previous_;
+  };
+
+  // Submits bios to `device` through this issuer. False if the queue cannot be opened.
+  bool submit_bios(BlockDevice& device, Bio* chain) noexcept;
+
+  // The pool for what cannot be handed back; null if it cannot be started. Task context.
+  [[nodiscard]] WorkerPool* workers() noexcept;
+
   // --- any thread ---
+  // Runs `work` once in issuer context, here or on a thread that adopts it.
   void post(IssuerWork& work) noexcept;
+  // Runs `work` once in issuer context on the owning thread and nowhere else: for what lies on the
+  // stack of one of its waits.
+  void notify(IssuerWork& work) noexcept;
   void wake() noexcept;
   // The ki_complete of every Aiocb.
   static void kiocb_complete(Kiocb& kiocb, Outcome outcome) noexcept;
@@ -87,31 +162,64 @@ class Issuer::Impl {
 
   [[nodiscard]] Issuer& self() noexcept { return *self_; }
   void set_self(Issuer& self) noexcept { self_ = &self; }
-  [[nodiscard]] std::uint64_t in_flight() const noexcept { return in_flight_; }
+  [[nodiscard]] std::uint64_t in_flight() const noexcept {
+    return in_flight_.load(std::memory_order_relaxed);
+  }
   [[nodiscard]] const IssuerStats& stats() noexcept;
   [[nodiscard]] bool tracing() const noexcept { return trace_ != nullptr; }
   void kick() noexcept;
 
+  // Reaps the rings and publishes what that handed back. Called by the shield on the owning thread,
+  // in a signal handler or when the thread leaves the library.
+  void serve_nudge() noexcept;
+
  private:
+  friend struct ThreadIssuers;
+  friend struct IssuerRegistry;
+
+  // How long a helped wait sleeps between two looks at the others, and when it starts to nudge.
+  struct Patience {
+    std::int64_t sleep_ns = 50'000;
+    [[nodiscard]] bool exhausted() const noexcept { return sleep_ns > 100'000; }
+    std::int64_t next_sleep_ns() noexcept {
+      const std::int64_t now = sleep_ns;
+      sleep_ns = now < 5'000'000 ? now * 2 : 10'000'000;
+      return now;
+    }
+  };
+
   struct AttachedQueue {
     BlockDevice* device;
     std::unique_ptr<BlockQueue> queue;
   };
 
+  static Outcome settle_handed_back(Kiocb& kiocb) noexcept;
   bool run_handed_back() noexcept;
+  bool run_work() noexcept;
   bool take_foreign() noexcept;
+  // Claims what `owner` has published and runs it here.
+  bool adopt(Impl& owner) noexcept;
+  bool nudge(Impl& owner) noexcept;
+  void push_in_flight(std::int64_t change) noexcept {
+    in_flight_.store(in_flight() + static_cast<std::uint64_t>(change), std::memory_order_relaxed);
+  }
+  bool help_if_stuck() noexcept;
+  void leave_thread() noexcept;
   std::int64_t run_hooks() noexcept;
   unsigned deliver_ready() noexcept;
   void deliver(Aiocb& aiocb) noexcept;
   void accept_final(Aiocb& aiocb, IoResult result) noexcept;
   void flush_trace() noexcept;
   [[nodiscard]] bool nothing_ready() const noexcept;
+  [[nodiscard]] bool inboxes_empty() const noexcept {
+    return handed_inbox_.empty() && settled_inbox_.empty() && work_inbox_.empty() &&
+           notify_inbox_.empty();
+  }
 
   template <typename Predicate>
   void sleep(std::int64_t timeout_ns, Predicate abandoned) noexcept {
     wake_.announce_sleep();
-    if (foreign_kiocbs_.empty() && foreign_work_.empty() && !abandoned())
-      sleep_in_queue(timeout_ns);
+    if (inboxes_empty() && !abandoned()) sleep_in_queue(timeout_ns);
     wake_.end_sleep();
   }
   void sleep_in_queue(std::int64_t timeout_ns) noexcept;
@@ -129,16 +237,34 @@ class Issuer::Impl {
 
   LocalQueue<Kiocb> handed_back_;  // NotFinal: dio_complete is to be called.
   LocalQueue<Kiocb> deliverable_;  // Final.
-  SharedInbox<Kiocb> foreign_kiocbs_;
-  SharedInbox<IssuerWork> foreign_work_;
+  std::uint64_t deliverable_count_ = 0;
   LocalQueue<IssuerWork> local_work_;
-  std::atomic<unsigned> posters_{
-      0};  // Threads inside post() or kiocb_complete(); they still touch *this.
+  LocalQueue<IssuerWork> local_notifications_;
+  SharedInbox<Kiocb> handed_inbox_;       // NotFinal. Whoever waits may take it.
+  SharedInbox<IssuerWork> work_inbox_;    // The same.
+  SharedInbox<Kiocb> settled_inbox_;      // Final. The owner's.
+  SharedInbox<IssuerWork> notify_inbox_;  // The owner's.
+  // Threads inside post(), kiocb_complete() and the like, or helping; they still touch *this.
+  std::atomic<unsigned> posters_{0};
 
   std::vector<std::shared_ptr<PollHook>> hooks_;
-  std::uint64_t in_flight_ = 0;
+  std::atomic<std::uint64_t> in_flight_{0};  // Written by the owner alone.
   std::atomic<std::uint64_t> background_{0};
+  std::atomic<bool> needs_others_{false};
+  std::uint64_t stuck_since_ns_ = 0;  // 0: it is not.
+  Patience stuck_patience_;
   bool delivering_ = false;
+  WorkerPool* workers_;
+
+  // How to reach the owning thread. The lock keeps its id from being reused while it is signalled.
+  LeafLock nudge_lock_;
+  int nudge_signal_;
+  int owner_tid_;
+  bool owner_gone_ = false;
+
+  Impl* registry_previous_ = nullptr;  // IssuerRegistry's.
+  Impl* registry_next_ = nullptr;
+  Impl* thread_next_ = nullptr;  // ThreadIssuers'.
   IssuerStats stats_;
   TraceSink* trace_;
   std::vector<TraceRecord> trace_records_;

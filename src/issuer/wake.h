@@ -27,6 +27,9 @@ class Wake {
   // Owner. Must follow announce_sleep(), slept or not.
   void end_sleep() noexcept;
 
+  // Any thread. A hint: the owner may be about to change it.
+  [[nodiscard]] bool sleeping() const noexcept { return sleeping_.load(std::memory_order_relaxed); }
+
   // Any thread, after it pushed something.
   void wake() noexcept {
     if (sleeping_.load(std::memory_order_seq_cst) && sleeping_.exchange(false)) signal();

@@ -68,7 +68,7 @@ TEST(TraceLine, OfAnEmptyRecordNamesEveryField) {
 
 TEST(TraceLine, IsOneLine) {
   TraceRecord record = extending_write();
-  record.result = IoResult::failure(Errc::not_supported, IoDetail::flag_no_defer);
+  record.result = IoResult::failure(Errc::not_supported, IoDetail::flag_hipri);
   EXPECT_EQ(to_string(record).find('\n'), std::string::npos);
 }
 

@@ -37,12 +37,20 @@ void BioGroup::flush() {
 }
 
 void BioGroup::start(Ended ended, void* owner) noexcept {
-  issuer_->assert_owner();
+  Issuer::Impl& here = Issuer::Impl::executor(*issuer_);
+  if (&here != issuer_) {
+    // It must see this through before it goes.
+    here.begin_background();
+    served_ = &here;
+    issuer_ = &here;
+  }
   ended_ = ended;
   owner_ = owner;
   run = [](IssuerWork& work) noexcept {
     auto& group = static_cast<BioGroup&>(work);
+    Issuer::Impl* served = group.served_;
     group.ended_(group, group.owner_);
+    if (served != nullptr) served->end_background();
   };
   BlockQueue* queue = issuer_->queue_for(*device_);
   if (queue == nullptr || bios_.empty()) {
@@ -50,13 +58,22 @@ void BioGroup::start(Ended ended, void* owner) noexcept {
       first_error_.store(std::bit_cast<std::uint64_t>(IoResult::host_failure(EIO)),
                          std::memory_order_relaxed);
     }
-    issuer_->post(*this);
+    all_ended();
     return;
   }
   for (std::size_t i = 0; i + 1 < bios_.size(); ++i)
     bios_[i].next = &bios_[i + 1];
   left_.store(bios_.size(), std::memory_order_relaxed);
+  const ShieldScope shield;
   queue->submit(&bios_.front());
+}
+
+void BioGroup::all_ended() noexcept {
+  if (owner_waits_) {
+    issuer_->notify(*this);
+  } else {
+    issuer_->post(*this);
+  }
 }
 
 void BioGroup::bio_end(Bio& bio) noexcept {
@@ -66,11 +83,12 @@ void BioGroup::bio_end(Bio& bio) noexcept {
     group.first_error_.compare_exchange_strong(
         none, std::bit_cast<std::uint64_t>(bio.result.with_bytes(0)), std::memory_order_relaxed);
   }
-  if (group.left_.fetch_sub(1, std::memory_order_acq_rel) == 1) group.issuer_->post(group);
+  if (group.left_.fetch_sub(1, std::memory_order_acq_rel) == 1) group.all_ended();
 }
 
 IoResult BioGroup::run_and_wait() noexcept {
   bool done = false;
+  keep_to_owner();
   start([](BioGroup&, void* flag) noexcept { *static_cast<bool*>(flag) = true; }, &done);
   issuer_->wait_until([&] { return done; });
   return result();

@@ -97,6 +97,13 @@ std::uint64_t Journal::newest_sequence() const noexcept {
   return open_.change_count != 0 ? open_.sequence : open_.sequence - 1;
 }
 
+void Journal::lead_from_here(Issuer::Impl*& leader) noexcept {
+  Issuer::Impl& here = Issuer::Impl::executor(*leader);
+  if (&here == leader) return;
+  here.begin_background();
+  std::exchange(leader, &here)->end_background();
+}
+
 void Journal::seal_open() {
   if (open_.change_count == 0) return;
   const std::uint64_t next = open_.sequence + 1;
@@ -230,6 +237,7 @@ void Journal::write_step_ended(BioGroup& group, void* owner) noexcept {
   auto& journal = *static_cast<Journal*>(owner);
   const IoResult result = group.result();
   Lock lock(journal.metadata_lock_);
+  lead_from_here(journal.leader_);
   if (!result.ok() || journal.error_) {
     journal.writing_ = false;
     journal.leader_->end_background();
@@ -369,6 +377,7 @@ void Journal::checkpoint_step_ended(BioGroup& group, void* owner) noexcept {
   const IoResult result = group.result();
   Lock lock(journal.metadata_lock_);
   Checkpoint& point = *journal.checkpoint_;
+  lead_from_here(point.leader);
   Issuer::Impl& leader = *point.leader;
   // After a failure elsewhere, too: a checkpoint must not make visible what a failed flush left
   // behind.

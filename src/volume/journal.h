@@ -116,6 +116,9 @@ class Journal {
 
   using Lock = std::unique_lock<std::mutex>;
 
+  // The calling thread's executor leads on: a step may have been adopted. Lock held.
+  static void lead_from_here(Issuer::Impl*& leader) noexcept;
+
   void seal_open();
   void pump(Issuer::Impl& issuer, Lock& lock);
   void write_next(Issuer::Impl& issuer, Lock& lock);

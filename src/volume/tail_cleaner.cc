@@ -44,6 +44,7 @@ void TailCleaner::start(Ended ended, void* owner) noexcept {
   }
   reading_ = true;
   group_ = std::make_unique<BioGroup>(issuer_, device_);
+  if (owner_waits_) group_->keep_to_owner();
   group_->read(addr_, buffer_.span().first(device_.geometry().logical_block_bytes));
   group_->start(&TailCleaner::step_ended, this);
 }
@@ -51,6 +52,7 @@ void TailCleaner::start(Ended ended, void* owner) noexcept {
 void TailCleaner::write() noexcept {
   std::memset(buffer_.data() + keep_bytes_, 0, length_ - keep_bytes_);
   group_ = std::make_unique<BioGroup>(issuer_, device_);
+  if (owner_waits_) group_->keep_to_owner();
   group_->write(addr_, buffer_.span().first(length_));
   group_->start(&TailCleaner::step_ended, this);
 }
@@ -74,6 +76,7 @@ void TailCleaner::finish(IoResult result) noexcept {
 
 IoResult TailCleaner::run_and_wait() noexcept {
   bool done = false;
+  owner_waits_ = true;
   start([](TailCleaner&, void* flag) noexcept { *static_cast<bool*>(flag) = true; }, &done);
   issuer_.wait_until([&] { return done; });
   return result_;

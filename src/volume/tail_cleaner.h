@@ -39,6 +39,7 @@ class TailCleaner {
   AlignedBuffer buffer_;
   std::size_t length_ = 0;  // Of it in use; 0: nothing to do.
   bool reading_ = false;
+  bool owner_waits_ = false;
   bool elsewhere_ = false;
   std::unique_ptr<BioGroup> group_;
   Ended ended_ = nullptr;

@@ -153,6 +153,13 @@ struct CommitContinuation : CommitWaiter {
 };
 static_assert(sizeof(CommitContinuation) <= dio_record_bytes);
 
+void give_back(CommitContinuation& continuation) noexcept {
+  Issuer::Impl& issuer = *continuation.issuer;
+  const bool served = &issuer != &continuation.kiocb->issuer->impl();
+  issuer.give_back_dio_record(&continuation);
+  if (served) issuer.end_background();
+}
+
 }  // namespace
 
 void VolumeFile::Impl::flush_failed(Kiocb& kiocb, IoResult error) noexcept {
@@ -171,7 +178,7 @@ void VolumeFile::Impl::commit_ended(CommitWaiter& waiter, IoResult committed) no
     return;
   }
   const IoResult result = committed.ok() ? continuation.result : committed;
-  issuer.give_back_dio_record(&continuation);
+  give_back(continuation);
   dio_end_pending(kiocb, result);
 }
 
@@ -180,7 +187,7 @@ void VolumeFile::Impl::flush_after_commit(IssuerWork& work) noexcept {
   Kiocb& kiocb = *continuation.kiocb;
   BlockDevice& device = *continuation.device;
   const IoResult result = continuation.result;
-  continuation.issuer->give_back_dio_record(&continuation);
+  give_back(continuation);
   const Outcome flushed = flush_then_end(kiocb, device, result, &flush_failed);
   if (flushed.is_final()) dio_end_pending(kiocb, flushed.result());
 }
@@ -192,7 +199,8 @@ Outcome VolumeFile::Impl::write_sync(Kiocb& kiocb, const DioEnd& end) noexcept {
     if (!volume.device().geometry().volatile_cache) return end.result;
     return flush_then_end(kiocb, volume.device(), end.result, &flush_failed);
   }
-  Issuer::Impl& issuer = kiocb.issuer->impl();
+  Issuer::Impl& own = kiocb.issuer->impl();
+  Issuer::Impl& issuer = Issuer::Impl::executor(own);
   void* record = issuer.take_dio_record();
   if (record == nullptr) return IoResult::host_failure(ENOMEM);
   auto& continuation = *::new (record) CommitContinuation{};
@@ -204,9 +212,13 @@ Outcome VolumeFile::Impl::write_sync(Kiocb& kiocb, const DioEnd& end) noexcept {
   continuation.result = end.result;
   continuation.flush.whole = &continuation;
   continuation.flush.run = &flush_after_commit;
+  // The record is of its pool, and somebody else may lead the commit.
+  if (&issuer != &own) issuer.begin_background();
+  own.set_needs_others();
   const Outcome started = volume.journal().commit(issuer, continuation);
   if (!started.is_final()) return started;
   issuer.give_back_dio_record(record);
+  if (&issuer != &own) issuer.end_background();
   return started.result().ok() ? end.result : started.result();
 }
 

@@ -71,9 +71,11 @@ VolumeImpl::~VolumeImpl() {
     leader = journal_.leader();
   }
   if (leader == nullptr) return;
-  HB_ASSERT(leader->on_owner_thread(),
-            "a volume that another thread's issuer is committing is closed first");
-  leader->wait_until([this] {
+  // Another thread may lead it by now: any issuer of this one can wait, and help.
+  Issuer::Impl* here = leader->on_owner_thread() ? leader : Issuer::Impl::of_this_thread();
+  HB_ASSERT(here != nullptr,
+            "a volume with a commit under way goes on a thread that has an issuer");
+  here->wait_until_helped([this] {
     const std::lock_guard guard(metadata_lock_);
     return !journal_.busy();
   });

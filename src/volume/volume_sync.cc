@@ -21,13 +21,13 @@ struct BlockingWaiter : CommitWaiter {
     ended = [](CommitWaiter& waiter, IoResult outcome) noexcept {
       auto& self = static_cast<BlockingWaiter&>(waiter);
       self.result = outcome;
-      self.issuer->post(self.arrival);
+      self.issuer->notify(self.arrival);
     };
   }
 
   IoResult wait(Outcome started) {
     if (started.is_final()) return started.result();
-    issuer->wait_until([this] { return arrival.here; });
+    issuer->wait_until_helped([this] { return arrival.here; });
     return result;
   }
 };

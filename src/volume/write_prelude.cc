@@ -125,6 +125,7 @@ Outcome write_after_tail(VolumeFile::Impl& file, Kiocb& kiocb, IovView from) noe
       clean_tail(*prelude);
       break;
     case DioInflight::Impl::Entered::queued:
+      prelude->issuer.set_needs_others();
       break;
     case DioInflight::Impl::Entered::refused:
       delete prelude;
@@ -147,6 +148,7 @@ Outcome write_after_commit(VolumeFile::Impl& file, Kiocb& kiocb, IovView from) n
     return file.place_and_start(kiocb, from);
   }
   auto* prelude = new Prelude(file, kiocb, from);
+  prelude->issuer.set_needs_others();
   prelude->waiter.sequence = sequence;
   prelude->arrival.run = [](IssuerWork& work) noexcept {
     Prelude& ready = *static_cast<Prelude::Arrival&>(work).prelude;
@@ -161,7 +163,8 @@ Outcome write_after_commit(VolumeFile::Impl& file, Kiocb& kiocb, IovView from) n
     waiting.prepared = result;
     waiting.issuer.post(waiting.arrival);
   };
-  const Outcome started = file.volume.journal().commit(prelude->issuer, prelude->waiter);
+  const Outcome started =
+      file.volume.journal().commit(Issuer::Impl::executor(prelude->issuer), prelude->waiter);
   if (started.is_final()) {
     delete prelude;
     if (!started.result().ok()) return started;

@@ -1,0 +1,214 @@
+// Drains of one thread while the issuer of what is in flight is elsewhere.
+#include <sys/prctl.h>
+#include <time.h>
+
+#include <cerrno>
+#include <latch>
+
+#include "dio/dio_test_support.h"
+
+namespace handback::testing {
+namespace {
+
+// Another thread that submits one extending write, so that its completion needs an issuer, and then
+// stays outside the library until it is told otherwise.
+class Outsider {
+ public:
+  // `stay` runs outside the library; it returns once `leave` is true.
+  template <typename Stay>
+  Outsider(DioRig& rig, BlockDevice& device, Stay stay, const IssuerOptions& options = {})
+      : data_(random_buffer(4096, 7)), thread_([this, &rig, &device, stay, options] {
+          auto issuer = make_issuer(options);
+          must_attach(*issuer, device);
+          Aiocb aiocb;
+          aiocb.prepare_write(
+              rig.file, 0, data_.span(), KiocbFlags::none,
+              [](Aiocb& done) noexcept {
+                static_cast<Outsider*>(done.context)->delivered_on_ = std::this_thread::get_id();
+              },
+              this);
+          issuer->submit(aiocb);
+          issuer->kick();
+          submitted_.count_down();
+          stay(*this);
+          left = true;
+          while (issuer->in_flight() != 0)
+            issuer->wait();
+          result = aiocb.result;
+          stats = issuer->stats();
+        }) {
+    submitted_.wait();
+  }
+  ~Outsider() {
+    if (thread_.joinable()) join();
+  }
+  void join() {
+    leave = true;
+    leave.notify_all();
+    thread_.join();
+  }
+  [[nodiscard]] bool delivered_by_itself() const {
+    return delivered_on_ != std::thread::id() && delivered_on_ != std::this_thread::get_id();
+  }
+
+  std::atomic<bool> leave{false};
+  std::atomic<bool> left{false};
+  IoResult result;
+  IssuerStats stats;
+
+ private:
+  static void must_attach(Issuer& issuer, BlockDevice& device) {
+    ASSERT_TRUE(issuer.attach(device));
+  }
+  AlignedBuffer data_;
+  std::thread::id delivered_on_;
+  std::latch submitted_{1};
+  std::thread thread_;
+};
+
+void block(Outsider& outsider) {
+  outsider.leave.wait(false);
+}
+void spin(Outsider& outsider) {
+  while (!outsider.leave) {
+    // Signals reach a thread under ThreadSanitizer only where it calls something.
+    ::sched_yield();
+  }
+}
+void sleep_long(Outsider& outsider) {
+  // Until the test has drained; a nudge ends one sleep early.
+  while (!outsider.leave) {
+    const timespec while_long{3600, 0};
+    ::nanosleep(&while_long, nullptr);
+    while (!outsider.leave)
+      ::sched_yield();
+  }
+}
+
+class Adoption : public ::testing::Test {
+ protected:
+  Adoption() { rig.file.map(0, 4096, 8192, IomapType::unwritten); }
+
+  void drain_past(Outsider& outsider) {
+    {
+      const DioInflight::Drain drain(rig.file.inflight, *rig.issuer, 0, 4096);
+      EXPECT_FALSE(outsider.left);
+      ASSERT_EQ(rig.file.ended.size(), 1U);
+      EXPECT_EQ(rig.file.ended[0].context, Context::issuer);
+      EXPECT_EQ(rig.file.ended[0].thread, std::this_thread::get_id());
+      EXPECT_EQ(rig.file.size.load(), 4096U);
+    }
+    outsider.join();
+    EXPECT_EQ(outsider.result, IoResult::success(4096));
+    EXPECT_TRUE(outsider.delivered_by_itself());
+    EXPECT_EQ(rig.issuer->stats().adopted, 1U);
+  }
+
+  FakeRig rig;
+};
+
+TEST_F(Adoption, SettlesWhatWasHandedBackToAThreadBlockedElsewhere) {
+  Outsider outsider(rig, rig.device, &block);
+  drain_past(outsider);
+  EXPECT_GE(outsider.stats.nudges_served, 1U);
+}
+
+TEST_F(Adoption, SettlesWhatWasHandedBackToAThreadThatSpins) {
+  Outsider outsider(rig, rig.device, &spin);
+  drain_past(outsider);
+}
+
+TEST_F(Adoption, SettlesWhatWasHandedBackToAThreadThatSleeps) {
+  Outsider outsider(rig, rig.device, &sleep_long);
+  drain_past(outsider);
+}
+
+TEST_F(Adoption, NeedsNoSignalForWhatAForeignThreadCompleted) {
+  rig.device.hold(true);
+  Outsider outsider(rig, rig.device, &block, {.nudge_signal = 0});
+  rig.device.wait_for_held(1);
+  rig.device.end_here();
+  drain_past(outsider);
+  EXPECT_EQ(outsider.stats.nudges_served, 0U);
+}
+
+TEST_F(Adoption, LeavesDeliveryToTheIssuer) {
+  rig.device.hold(true);
+  Outsider outsider(rig, rig.device, &block, {.nudge_signal = 0});
+  rig.device.wait_for_held(1);
+  rig.device.end_here();
+  { const DioInflight::Drain drain(rig.file.inflight, *rig.issuer, 0, 4096); }
+  // Settled, and yet its own thread has not seen it.
+  EXPECT_FALSE(outsider.delivered_by_itself());
+  outsider.join();
+  EXPECT_TRUE(outsider.delivered_by_itself());
+}
+
+TEST_F(Adoption, WaitsOnlyForWhatOverlaps) {
+  rig.device.hold(true);
+  Outsider outsider(rig, rig.device, &block);
+  rig.device.wait_for_held(1);
+  { const DioInflight::Drain drain(rig.file.inflight, *rig.issuer, 4096, 4096); }
+  EXPECT_EQ(rig.file.ended.size(), 0U);
+  rig.device.end_here();
+  outsider.join();
+}
+
+// A thread inside a callback is outside the library, too.
+TEST_F(Adoption, ReachesAThreadThatBlocksInItsCallback) {
+  rig.file.map(4096, 4096, 16384, IomapType::mapped);
+  rig.file.size = 0;
+  std::atomic<bool> in_callback{false};
+  std::atomic<bool> leave{false};
+  std::thread other([&] {
+    auto issuer = make_issuer();
+    const AlignedBuffer data = random_buffer(4096, 3);
+    TestAiocb extending;
+    TestAiocb first;
+    AlignedBuffer nothing(4096);
+    first.prepare_read_of(rig.file, 1U << 19, nothing.span());
+    first.on_delivered = [&] {
+      extending.prepare_write_of(rig.file, 0, data.span());
+      issuer->submit(extending);
+      issuer->kick();
+      in_callback = true;
+      in_callback.notify_all();
+      leave.wait(false);
+    };
+    issuer->submit(first);
+    while (issuer->in_flight() != 0)
+      issuer->wait();
+    EXPECT_EQ(extending.result, IoResult::success(4096));
+    EXPECT_EQ(extending.delivered, 1U);
+  });
+  in_callback.wait(false);
+  { const DioInflight::Drain drain(rig.file.inflight, *rig.issuer, 0, 4096); }
+  EXPECT_EQ(rig.file.size.load(), 4096U);
+  leave = true;
+  leave.notify_all();
+  other.join();
+}
+
+// The thread ends, its issuer does not.
+TEST_F(Adoption, LeavesNothingInFlightOfAThreadThatEnds) {
+  std::unique_ptr<Issuer> left_behind;
+  Aiocb aiocb;
+  const AlignedBuffer data = random_buffer(4096, 3);
+  bool called = false;
+  std::thread([&] {
+    left_behind = make_issuer();
+    aiocb.prepare_write(
+        rig.file, 0, data.span(), KiocbFlags::none,
+        [](Aiocb& done) noexcept { *static_cast<bool*>(done.context) = true; }, &called);
+    left_behind->submit(aiocb);
+  }).join();
+  EXPECT_EQ(rig.file.inflight.count(), 0U);
+  ASSERT_EQ(rig.file.ended.size(), 1U);
+  EXPECT_EQ(rig.file.ended[0].end.result, IoResult::success(4096));
+  EXPECT_EQ(rig.device.queues_closed, 1U);
+  left_behind.reset();
+  EXPECT_FALSE(called);
+}
+
+}  // namespace
+}  // namespace handback::testing
