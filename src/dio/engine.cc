@@ -140,7 +140,11 @@ bool DioEngine::enter_range(Dio& dio, Outcome* ended) noexcept {
   }
   range.owner = &dio;
   range.granted = [](RangeEntry& entry) noexcept { go_on(*static_cast<Dio*>(entry.owner)); };
+  // Once it stands in line, an asynchronous request may be started, settled and gone before enter()
+  // returns: a thread that waits may adopt it.
   const bool nowait = has(dio.kiocb->ki_flags, KiocbFlags::nowait);
+  const bool sync = dio.kiocb->is_sync();
+  Issuer::Impl& issuer = *dio.issuer;
   switch (inflight->impl_->enter(range, nowait)) {
     case DioInflight::Impl::Entered::granted:
       return true;
@@ -154,9 +158,9 @@ bool DioEngine::enter_range(Dio& dio, Outcome* ended) noexcept {
     case DioInflight::Impl::Entered::queued:
       break;
   }
-  dio.issuer->set_needs_others();
-  if (!dio.kiocb->is_sync()) return false;
-  dio.issuer->wait_until_helped([&] { return dio.ended; });
+  issuer.set_needs_others();
+  if (!sync) return false;
+  issuer.wait_until_helped([&] { return dio.ended; });
   dio.ended = false;
   return true;
 }
@@ -398,7 +402,11 @@ void DioEngine::drop_last_reference(Dio& dio) noexcept {
   });
   kiocb.route = decision.route;
   kiocb.route_reason = decision.reason;
-  switch (decision.route) {
+  if (decision.reason == RouteReason::error && behaves_as_before(OldBehaviour::error_inline))
+      [[unlikely]] {
+    kiocb.route = Route::inline_;
+  }
+  switch (kiocb.route) {
     case Route::inline_: {
       // Nothing needs a task: settle here, in device context.
       const Outcome outcome = settle(dio);

@@ -106,6 +106,34 @@ bool Issuer::Impl::nudge(Impl& owner) noexcept {
   return sent;
 }
 
+bool Issuer::Impl::wait_as_before() noexcept {
+  switch (old_behaviour.load(std::memory_order_relaxed)) {
+    case OldBehaviour::wait_runs_nothing: {
+      const ContextScope scope(Context::device);
+      for (auto& attached : queues_)
+        attached.queue->poll();
+      LocalQueue<IssuerWork> notifications = notify_inbox_.take();
+      while (!notifications.empty())
+        local_notifications_.push(notifications.pop());
+      LocalQueue<IssuerWork> own = local_notifications_.take();
+      while (!own.empty()) {
+        IssuerWork& work = own.pop();
+        work.run(work);
+      }
+      return true;
+    }
+    case OldBehaviour::wait_runs_own:
+      settle_ready();
+      return true;
+    case OldBehaviour::deliver_while_waiting:
+      settle_ready();
+      deliver_ready();
+      return true;
+    default:
+      return false;
+  }
+}
+
 void Issuer::Impl::serve_nudge() noexcept {
   ++stats_.nudges_served;
   {

@@ -173,7 +173,7 @@ void Issuer::Impl::submit(Aiocb& aiocb) noexcept {
   aiocb.issuer = self_;
   aiocb.ki_complete = &Impl::kiocb_complete;
   // A reused Kiocb may carry the handler of its former life.
-  aiocb.clear_slot();
+  if (!behaves_as_before(OldBehaviour::slot_stays)) aiocb.clear_slot();
   aiocb.route = Route::none;
   aiocb.route_reason = RouteReason::none;
   if (trace_ != nullptr) [[unlikely]] {

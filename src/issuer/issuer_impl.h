@@ -19,6 +19,7 @@
 
 #include "base/context.h"
 #include "base/leaf_lock.h"
+#include "base/old_behaviour.h"
 #include "base/shield.h"
 #include "issuer/inbox.h"
 #include "issuer/poll_hook.h"
@@ -100,6 +101,12 @@ class Issuer::Impl {
     const ShieldScope shield;
     Patience patience;
     while (!done()) {
+      if (old_behaviour.load(std::memory_order_relaxed) != OldBehaviour::none) [[unlikely]] {
+        if (wait_as_before()) {
+          if (!done()) sleep(patience.next_sleep_ns(), done);
+          continue;
+        }
+      }
       if (settle_ready() || help_others(patience.exhausted())) {
         patience = Patience{};
         continue;
@@ -204,6 +211,8 @@ class Issuer::Impl {
     in_flight_.store(in_flight() + static_cast<std::uint64_t>(change), std::memory_order_relaxed);
   }
   bool help_if_stuck() noexcept;
+  // One turn of a wait with an OldBehaviour; false if that one waits as ever.
+  bool wait_as_before() noexcept;
   void leave_thread() noexcept;
   std::int64_t run_hooks() noexcept;
   unsigned deliver_ready() noexcept;
@@ -219,7 +228,8 @@ class Issuer::Impl {
   template <typename Predicate>
   void sleep(std::int64_t timeout_ns, Predicate abandoned) noexcept {
     wake_.announce_sleep();
-    if (inboxes_empty() && !abandoned()) sleep_in_queue(timeout_ns);
+    const bool look = !behaves_as_before(OldBehaviour::sleep_without_look);
+    if (!look || (inboxes_empty() && !abandoned())) sleep_in_queue(timeout_ns);
     wake_.end_sleep();
   }
   void sleep_in_queue(std::int64_t timeout_ns) noexcept;

@@ -1,6 +1,7 @@
 #include <handback/kiocb.h>
 
 #include "base/assert.h"
+#include "base/old_behaviour.h"
 
 namespace handback {
 
@@ -43,6 +44,7 @@ void Kiocb::init_clone(const Kiocb& upper, File& lower) noexcept {
   private_ = nullptr;
   clear_slot();
   ki_flags = upper.ki_flags & ~kiocb_flags_not_inheritable;
+  if (behaves_as_before(OldBehaviour::clone_inherits)) ki_flags = upper.ki_flags;
   ki_ioprio = upper.ki_ioprio;
   route = Route::none;
   route_reason = RouteReason::none;

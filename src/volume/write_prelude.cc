@@ -120,12 +120,14 @@ Outcome write_after_tail(VolumeFile::Impl& file, Kiocb& kiocb, IovView from) noe
     waiting.issuer.post(waiting.arrival);
   };
   const bool nowait = has(kiocb.ki_flags, KiocbFlags::nowait);
+  Issuer::Impl& issuer = prelude->issuer;
   switch (dio_inflight_impl(file.inode.open->inflight).enter(prelude->range, nowait)) {
     case DioInflight::Impl::Entered::granted:
       clean_tail(*prelude);
       break;
     case DioInflight::Impl::Entered::queued:
-      prelude->issuer.set_needs_others();
+      // The prelude may be over by now: a thread that waits may have adopted it.
+      issuer.set_needs_others();
       break;
     case DioInflight::Impl::Entered::refused:
       delete prelude;
