@@ -1,7 +1,9 @@
 // Everything a program needs. Reading order: README.md, "Guide to the headers".
 #pragma once
 
+#include <handback/bio_group.h>
 #include <handback/block_device.h>
+#include <handback/contract.h>
 #include <handback/coroutine.h>
 #include <handback/error.h>
 #include <handback/host_device.h>

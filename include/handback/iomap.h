@@ -5,6 +5,7 @@
 #pragma once
 
 #include <handback/block_device.h>
+#include <handback/contract.h>
 #include <handback/kiocb.h>
 #include <cstdint>
 #include <memory>
@@ -62,18 +63,27 @@ struct DioEnd {
 
 class DioOps {
  public:
+  // Declares what the two handlers below do (contract.h): it decides where they run, and while they
+  // run they may do nothing else. Acts::user_code cannot be declared.
+  explicit DioOps(const HandlerContract& contract = {});
+  DioOps(const DioOps&) = delete;
+  DioOps& operator=(const DioOps&) = delete;
+  [[nodiscard]] const HandlerContract& contract() const noexcept { return contract_; }
+
   // The file's part of settling: conversion, size, error handling. Called exactly once per request
   // that passed the checks, on error too. Then the request no longer counts as in flight. Returns
   // the result so far, or NotFinal after submitting a continuation, which ends with
   // dio_end_pending().
-  // Runs on: issuer or task context; device context if and only if the route is `inline` (a read
-  // that succeeded or a pure overwrite). Must never wait for I/O; in device context it may only
-  // take leaf locks and must return a result.
+  // Runs on: issuer or task context; worker context if it declared Acts::wait or the request did
+  // not set DIO_DEFER; device context if and only if the route is `inline` (a read that succeeded
+  // or a pure overwrite, and nothing declared for those). Waits for I/O only if it declared that;
+  // in device context it may only take leaf locks and must return a result. It never waits for a
+  // range of its own file (a Drain): whoever drains may be waiting for it.
   virtual Outcome end_io(Kiocb& kiocb, const DioEnd& end) noexcept = 0;
 
   // Makes a dsync write durable with the metadata needed to read it; called after end_io if
   // end.needs_sync and the result so far is a success. Returns as end_io does; its error replaces
-  // the result. Runs on: issuer or task context. Must never wait for I/O.
+  // the result. Runs on: as end_io, but never in device context.
   virtual Outcome write_sync(Kiocb& kiocb, const DioEnd& end) noexcept = 0;
 
   // True if a write that ends at `end_offset` makes the file larger, as of now.
@@ -85,6 +95,9 @@ class DioOps {
 
  protected:
   ~DioOps() = default;
+
+ private:
+  HandlerContract contract_;
 };
 
 // Which requests may not be in flight together where their ranges overlap.

@@ -88,6 +88,10 @@ struct IssuerOptions {
   // Settles requests without DIO_DEFER and those of handlers that must wait. Borrowed. Null:
   // WorkerPool::shared(), started by the first request that needs it.
   WorkerPool* workers = nullptr;
+  // Settles nothing where the last bio ended: what comes after submission is handed back, or, for
+  // a request without DIO_DEFER, goes to a worker, as the kernel did with every asynchronous write
+  // up to 6.18. For measuring what that costs, and for handlers one does not trust.
+  bool settle_in_task = false;
   // The signal by which a thread that drains makes this one reap its rings while it is outside the
   // library. Its handler does nothing else, and passes on signals that are not the library's; a
   // sleep of the program's own (nanosleep, poll) may end early with EINTR. It is unblocked for the
@@ -143,10 +147,22 @@ class Issuer {
   // destroyed if the issuer lives on.
   void detach(BlockDevice& device) noexcept;
 
-  // Runs `work` in this issuer's context soon, waking the issuer if it sleeps. Any thread.
+  // Runs `work` on this issuer's thread soon, in issuer context, waking the issuer if it sleeps.
+  // Any thread.
   void post(IssuerWork& work) noexcept;
 
   // --- For files and the engines under them (library code, third-party mappers) ---
+
+  // As post(), but a thread that waits in the library may adopt the work and run it there. For
+  // whatever the settling of a request needs: others may be waiting for it while this issuer's
+  // thread is elsewhere. Any thread, device context included.
+  void post_adoptable(IssuerWork& work) noexcept;
+
+  // For the ki_complete of a request that is not an Aiocb and set DIO_DEFER (a clone for a lower
+  // file): call this when it is entered with NotFinal. dio_complete then runs in issuer context, as
+  // for an Aiocb, and ki_complete is entered once more, with the final outcome. Any thread, device
+  // context included.
+  void hand_back(Kiocb& kiocb) noexcept;
 
   class Impl;
   [[nodiscard]] Impl& impl() noexcept { return *impl_; }

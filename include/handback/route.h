@@ -2,6 +2,7 @@
 // one place that decides, a pure function over facts known at completion.
 #pragma once
 
+#include <handback/contract.h>
 #include <cstdint>
 #include <string_view>
 
@@ -31,11 +32,13 @@ enum class RouteReason : std::uint8_t {
   shared,
   dsync,          // DSYNC that FUA or a write-through cache did not already satisfy.
   cached_pages,   // The range has cached pages.
+  handler_needs,  // The handler declared that it does what device context does not grant.
+  asked,          // IssuerOptions::settle_in_task.
   handler_waits,  // worker: the handler declared that it must wait.
   no_defer,       // worker: the issuer did not set DIO_DEFER.
   issuer_gone,    // worker
 };
-inline constexpr unsigned route_reason_count = 15;
+inline constexpr unsigned route_reason_count = 17;
 
 // "inline", "issuer", …: as in docs and traces.
 [[nodiscard]] std::string_view to_string(Route route) noexcept;
@@ -45,15 +48,18 @@ inline constexpr unsigned route_reason_count = 15;
 struct CompletionFacts {
   bool sync_caller = false;  // ki_complete is null: somebody waits for this request.
   bool write = false;
-  bool failed = false;         // The first error is set.
-  bool extending = false;      // offset + length > the file's size now.
-  bool unwritten = false;      // Some mapping of the request was unwritten.
-  bool new_extent = false;     // Some mapping was allocated by this request.
-  bool shared = false;         // Some mapping was shared (copy on write).
-  bool needs_sync = false;     // DSYNC is not satisfied by the bios themselves.
-  bool cached_pages = false;   // The range has cached pages.
-  bool handler_waits = false;  // end_io declared that it must wait.
-  bool defer = false;          // The issuer set DIO_DEFER.
+  bool failed = false;        // The first error is set.
+  bool extending = false;     // offset + length > the file's size now.
+  bool unwritten = false;     // Some mapping of the request was unwritten.
+  bool new_extent = false;    // Some mapping was allocated by this request.
+  bool shared = false;        // Some mapping was shared (copy on write).
+  bool needs_sync = false;    // DSYNC is not satisfied by the bios themselves.
+  bool cached_pages = false;  // The range has cached pages.
+  // What the file's handler declared (HandlerContract).
+  Acts handler_pure = Acts::none;
+  Acts handler_task = acts_of_handed_back_work;
+  bool in_task = false;  // Nothing is to be settled inline (IssuerOptions::settle_in_task).
+  bool defer = false;    // The issuer set DIO_DEFER.
   bool issuer_gone = false;
 };
 

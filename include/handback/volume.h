@@ -193,6 +193,21 @@ class Volume {
   // Returns when every change made before is durable. The data of requests delivered before, too.
   [[nodiscard]] Result<void> sync(Issuer& issuer);
 
+  // Holds the device still, for a copy of it that is taken from outside: waits until the writes in
+  // flight on all files have settled, whoever issued them and whatever their threads are doing,
+  // makes all metadata durable, and flushes. From its return until thaw() nothing of this volume is
+  // written, and opening a copy finds all that was acknowledged before.
+  // Meanwhile reads go on and names and sizes can change in memory. Writes stand in line (NOWAIT
+  // ones fail with would_block): their submission does not block. Calls that need the device
+  // (truncate; fsync and sync if there is something to commit) wait for the thaw, except on the
+  // thread that froze: there they fail with `busy`, since nobody else may be there to thaw.
+  // Any thread may thaw; close() does. Errors: busy (frozen already), read_only, poisoned, io;
+  // after an error the volume is not frozen.
+  [[nodiscard]] Result<void> freeze(Issuer& issuer);
+  // Lets what stood in line go on. Errors: invalid (not frozen).
+  [[nodiscard]] Result<void> thaw(Issuer& issuer);
+  [[nodiscard]] bool frozen() const;
+
  private:
   friend class VolumeImpl;
   explicit Volume(std::unique_ptr<class VolumeImpl> impl) noexcept;

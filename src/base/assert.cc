@@ -3,6 +3,8 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "base/stack_trace.h"
+
 namespace handback {
 
 void rule_broken(const char* condition, std::string_view rule, std::string_view subject,
@@ -14,6 +16,7 @@ void rule_broken(const char* condition, std::string_view rule, std::string_view 
   }
   std::fprintf(stderr, "  where:     %s:%u, %s\n", where.file_name(), where.line(),
                where.function_name());
+  print_stack_trace();
   std::abort();
 }
 

@@ -15,7 +15,7 @@ TEST(AssertDeathTest, NamesRuleConditionAndPlaceOfWhatWasBroken) {
   EXPECT_DEATH(HB_ASSERT(1 + 1 == 3, "sums are right"),
                "^handback: rule broken: sums are right\n"
                "  condition: 1 \\+ 1 == 3\n"
-               "  where:     .*assert_test\\.cc:[0-9]+, .*\n$");
+               "  where:     .*assert_test\\.cc:[0-9]+, .*\n");
 }
 
 TEST(AssertDeathTest, NamesTheSubjectWhereThereIsOne) {

@@ -60,20 +60,20 @@ TEST(ContextDeathTest, GrantsWhatTheTableSaysAndNothingElse) {
     SCOPED_TRACE(grants.name);
     const ContextScope scope(grants.context);
     if (grants.lock) {
-      assert_may_lock();
+      check_may(Acts::lock);
     } else {
-      EXPECT_DEATH(assert_may_lock(), "rule broken: device context locks no mutex");
+      EXPECT_DEATH(check_may(Acts::lock), "contract violated: device context locks no mutex");
     }
     if (grants.submit) {
-      assert_may_submit();
+      check_may(Acts::submit);
     } else {
-      EXPECT_DEATH(assert_may_submit(), "rule broken: device context submits no I/O");
+      EXPECT_DEATH(check_may(Acts::submit), "contract violated: device context submits no I/O");
     }
     if (grants.wait) {
-      assert_may_wait_for_io();
+      check_may_wait();
     } else {
-      EXPECT_DEATH(assert_may_wait_for_io(),
-                   "rule broken: only task and worker context wait for I/O; "
+      EXPECT_DEATH(check_may_wait(),
+                   "contract violated: only task and worker context wait for I/O; "
                    "handed-back work submits a continuation instead");
     }
   }

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstdint>
 
+#include "base/context.h"
 #include "base/shield.h"
 
 namespace handback {
@@ -21,6 +22,9 @@ class LeafLock {
   // The holder shields itself: a nudge served in between could want the same lock.
   void lock() noexcept {
     shield_raise();
+#ifndef NDEBUG
+    rank_taken(LockRank::leaf);
+#endif
     std::uint32_t expected = free_;
     if (state_.compare_exchange_strong(expected, held_, std::memory_order_acquire)) [[likely]]
       return;
@@ -30,6 +34,9 @@ class LeafLock {
   void unlock() noexcept {
     if (state_.exchange(free_, std::memory_order_release) == contended_) [[unlikely]]
       state_.notify_one();
+#ifndef NDEBUG
+    rank_released(LockRank::leaf);
+#endif
     shield_lower();
   }
 

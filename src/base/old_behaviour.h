@@ -16,6 +16,7 @@ enum class OldBehaviour : std::uint8_t {
   error_inline,           // Errors are settled where the last bio ended.
   slot_stays,             // A reused request keeps its slot.
   sleep_without_look,     // An issuer that is about to sleep does not look at its inboxes again.
+  gate_blocks,  // A request that a freeze keeps out blocks its submitter, and waits settle nothing.
 };
 
 inline std::atomic<OldBehaviour> old_behaviour{OldBehaviour::none};

@@ -46,6 +46,10 @@ std::string_view to_string(RouteReason reason) noexcept {
       return "dsync";
     case RouteReason::cached_pages:
       return "cached_pages";
+    case RouteReason::handler_needs:
+      return "handler_needs";
+    case RouteReason::asked:
+      return "asked";
     case RouteReason::handler_waits:
       return "handler_waits";
     case RouteReason::no_defer:
@@ -58,8 +62,9 @@ std::string_view to_string(RouteReason reason) noexcept {
 
 namespace {
 
-// Why the completion needs a task, or `none` if it does not.
-RouteReason task_reason(const CompletionFacts& facts) noexcept {
+// Why the completion needs a task, or `none` if nothing is left to do but what its handler does
+// after a read that succeeded or a pure overwrite.
+RouteReason work_left(const CompletionFacts& facts) noexcept {
   if (facts.failed) return RouteReason::error;
   if (!facts.write) return RouteReason::none;
   if (facts.extending) return RouteReason::extending;
@@ -75,11 +80,18 @@ RouteReason task_reason(const CompletionFacts& facts) noexcept {
 
 RouteDecision route_completion(const CompletionFacts& facts) noexcept {
   if (facts.sync_caller) return {Route::waiter, RouteReason::sync_caller};
-  // A handler that must wait may do so nowhere but on a worker, whatever the I/O was.
-  if (facts.handler_waits) return {Route::worker, RouteReason::handler_waits};
-  const RouteReason reason = task_reason(facts);
+  RouteReason reason = work_left(facts);
+  const Acts needed = reason == RouteReason::none ? facts.handler_pure : facts.handler_task;
+  // Whoever must wait may do so nowhere but on a worker, whatever the I/O was.
+  if (contains(needed, Acts::wait)) return {Route::worker, RouteReason::handler_waits};
   if (reason == RouteReason::none) {
-    return {Route::inline_, facts.write ? RouteReason::pure_overwrite : RouteReason::read_ok};
+    if (!contains(grants(Context::device), needed)) {
+      reason = RouteReason::handler_needs;
+    } else if (facts.in_task) {
+      reason = RouteReason::asked;
+    } else {
+      return {Route::inline_, facts.write ? RouteReason::pure_overwrite : RouteReason::read_ok};
+    }
   }
   if (!facts.defer) return {Route::worker, RouteReason::no_defer};
   if (facts.issuer_gone) return {Route::worker, RouteReason::issuer_gone};

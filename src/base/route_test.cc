@@ -32,17 +32,24 @@ constexpr std::array<std::pair<Fact, const char*>, 12> facts_by_bit{{
     {&CompletionFacts::shared, "shared"},
     {&CompletionFacts::needs_sync, "needs_sync"},
     {&CompletionFacts::cached_pages, "cached_pages"},
-    {&CompletionFacts::handler_waits, "handler_waits"},
+    {&CompletionFacts::in_task, "in_task"},
     {&CompletionFacts::defer, "defer"},
     {&CompletionFacts::issuer_gone, "issuer_gone"},
 }};
 // A fact added to the struct must be added to the table.
-static_assert(sizeof(CompletionFacts) == facts_by_bit.size() * sizeof(bool));
+static_assert(sizeof(CompletionFacts) == facts_by_bit.size() * sizeof(bool) + 2 * sizeof(Acts));
+
+// A bit for each fact, and then for each act that a handler may declare, twice.
+constexpr unsigned acts_bits = 4;
+constexpr unsigned combinations = 1U << (facts_by_bit.size() + 2 * acts_bits);
 
 CompletionFacts facts_of(unsigned combination) {
   CompletionFacts facts;
   for (unsigned i = 0; i < facts_by_bit.size(); ++i)
     facts.*facts_by_bit[i].first = ((combination >> i) & 1) != 0;
+  const unsigned acts = combination >> facts_by_bit.size();
+  facts.handler_pure = static_cast<Acts>(acts & 15U);
+  facts.handler_task = static_cast<Acts>(acts >> acts_bits);
   return facts;
 }
 
@@ -51,7 +58,9 @@ std::string text_of(unsigned combination) {
   for (unsigned i = 0; i < facts_by_bit.size(); ++i) {
     if (((combination >> i) & 1) != 0) text += std::string(facts_by_bit[i].second) + ' ';
   }
-  return text;
+  const CompletionFacts facts = facts_of(combination);
+  return text + "pure: " + to_string(facts.handler_pure) +
+         ", task: " + to_string(facts.handler_task);
 }
 
 // The table of design.md section 4 as sets: what needs a task, what may not be handed back. Of
@@ -67,8 +76,13 @@ RouteDecision decision_by_table(const CompletionFacts& facts) {
     if (facts.unwritten) needs_task.insert(RouteReason::unwritten);
     if (facts.extending) needs_task.insert(RouteReason::extending);
   }
+  const Acts declared = needs_task.empty() ? facts.handler_pure : facts.handler_task;
+  if (needs_task.empty()) {
+    if (declared != Acts::none) needs_task.insert(RouteReason::handler_needs);
+    if (facts.in_task) needs_task.insert(RouteReason::asked);
+  }
   std::set<RouteReason> needs_worker;
-  if (facts.handler_waits) needs_worker.insert(RouteReason::handler_waits);
+  if (contains(declared, Acts::wait)) needs_worker.insert(RouteReason::handler_waits);
   if (!needs_task.empty() && !facts.defer) needs_worker.insert(RouteReason::no_defer);
   if (!needs_task.empty() && facts.issuer_gone) needs_worker.insert(RouteReason::issuer_gone);
 
@@ -80,7 +94,7 @@ RouteDecision decision_by_table(const CompletionFacts& facts) {
 
 TEST(RouteCompletion, FollowsTheTableForEveryCombinationOfFacts) {
   unsigned differences = 0;
-  for (unsigned combination = 0; combination < 1U << facts_by_bit.size(); ++combination) {
+  for (unsigned combination = 0; combination < combinations; ++combination) {
     const RouteDecision decided = route_completion(facts_of(combination));
     const RouteDecision expected = decision_by_table(facts_of(combination));
     if (decided == expected) continue;
@@ -94,7 +108,7 @@ TEST(RouteCompletion, FollowsTheTableForEveryCombinationOfFacts) {
 // What the table means, row by row, for those who read tests.
 
 TEST(RouteCompletion, LeavesASynchronousRequestToItsWaiterWhateverHappened) {
-  for (unsigned combination = 0; combination < 1U << facts_by_bit.size(); ++combination) {
+  for (unsigned combination = 0; combination < combinations; ++combination) {
     CompletionFacts facts = facts_of(combination);
     facts.sync_caller = true;
     const RouteDecision waiter{Route::waiter, RouteReason::sync_caller};
@@ -144,7 +158,27 @@ TEST(RouteCompletion, PuntsToAWorkerWhatCannotBeHandedBack) {
       route_completion({.write = true, .extending = true, .defer = true, .issuer_gone = true}),
       gone);
   const RouteDecision waits{Route::worker, RouteReason::handler_waits};
-  EXPECT_EQ(route_completion({.handler_waits = true, .defer = true}), waits);
+  EXPECT_EQ(route_completion({.handler_pure = Acts::wait, .defer = true}), waits);
+  EXPECT_EQ(route_completion({.failed = true, .handler_task = Acts::wait, .defer = true}), waits);
+  // Only what it declared for the case at hand counts.
+  EXPECT_EQ(route_completion({.handler_task = Acts::wait, .defer = true}).route, Route::inline_);
+}
+
+TEST(RouteCompletion, SettlesNothingInlineForAHandlerThatNeedsATask) {
+  const RouteDecision needs{Route::issuer, RouteReason::handler_needs};
+  EXPECT_EQ(route_completion({.handler_pure = Acts::lock, .defer = true}), needs);
+  EXPECT_EQ(route_completion({.write = true, .handler_pure = Acts::allocate, .defer = true}),
+            needs);
+  const RouteDecision no_defer{Route::worker, RouteReason::no_defer};
+  EXPECT_EQ(route_completion({.handler_pure = Acts::lock}), no_defer);
+}
+
+TEST(RouteCompletion, SettlesNothingInlineWhereThatWasAsked) {
+  const RouteDecision asked{Route::issuer, RouteReason::asked};
+  EXPECT_EQ(route_completion({.in_task = true, .defer = true}), asked);
+  EXPECT_EQ(route_completion({.write = true, .in_task = true, .defer = true}), asked);
+  const RouteDecision no_defer{Route::worker, RouteReason::no_defer};
+  EXPECT_EQ(route_completion({.write = true, .in_task = true}), no_defer);
 }
 
 TEST(RouteNames, AreThoseOfTheDocs) {
@@ -155,9 +189,10 @@ TEST(RouteNames, AreThoseOfTheDocs) {
   EXPECT_EQ(to_string(static_cast<Route>(route_count)), "unknown");
 
   const std::array<std::string_view, route_reason_count> reasons = {
-      "none",  "submit_ended", "sync_caller",   "read_ok",    "pure_overwrite",
-      "error", "extending",    "unwritten",     "new_extent", "shared",
-      "dsync", "cached_pages", "handler_waits", "no_defer",   "issuer_gone"};
+      "none",     "submit_ended", "sync_caller",   "read_ok",    "pure_overwrite",
+      "error",    "extending",    "unwritten",     "new_extent", "shared",
+      "dsync",    "cached_pages", "handler_needs", "asked",      "handler_waits",
+      "no_defer", "issuer_gone"};
   for (unsigned i = 0; i < route_reason_count; ++i)
     EXPECT_EQ(to_string(static_cast<RouteReason>(i)), reasons[i]);
   EXPECT_EQ(to_string(static_cast<RouteReason>(route_reason_count)), "unknown");

@@ -11,7 +11,7 @@ namespace {
 
 class DeviceFile final : public File, private IomapOps, private DioOps {
  public:
-  explicit DeviceFile(BlockDevice& device) : device_(device) {}
+  explicit DeviceFile(BlockDevice& device) : DioOps({.name = "device file"}), device_(device) {}
 
   Outcome read_iter(Kiocb& kiocb, IovView to) noexcept override {
     if (kiocb.is_write()) return IoResult::failure(Errc::invalid, IoDetail::flag_direction);

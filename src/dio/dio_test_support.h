@@ -52,8 +52,9 @@ struct FakeBlock {
 // what it was given.
 class FakeMappedFile final : public File, private IomapOps, private DioOps {
  public:
-  explicit FakeMappedFile(BlockDevice& device, std::uint32_t fs_block_bytes = 4096)
-      : device_(device), fs_block_(fs_block_bytes) {}
+  explicit FakeMappedFile(BlockDevice& device, std::uint32_t fs_block_bytes = 4096,
+                          const HandlerContract& contract = {.name = "fake file"})
+      : DioOps(contract), device_(device), fs_block_(fs_block_bytes) {}
 
   // What the engine asked and said, with where it ran.
   struct Call {
@@ -177,8 +178,9 @@ class FakeMappedFile final : public File, private IomapOps, private DioOps {
 // Requests that take one line: how they were routed is kept.
 class DioRig {
  public:
-  explicit DioRig(BlockDevice& on, std::uint32_t fs_block_bytes = 4096)
-      : file(on, fs_block_bytes) {}
+  explicit DioRig(BlockDevice& on, std::uint32_t fs_block_bytes = 4096,
+                  const HandlerContract& contract = {.name = "fake file"})
+      : file(on, fs_block_bytes, contract) {}
 
   IoResult write(std::uint64_t offset, std::span<const std::byte> from,
                  KiocbFlags flags = KiocbFlags::none) {
@@ -233,8 +235,10 @@ struct FakeDeviceHolder {
 class FakeRig : public FakeDeviceHolder, public DioRig {
  public:
   explicit FakeRig(const Geometry& geometry = FakeDevice::default_geometry(),
-                   std::uint32_t fs_block_bytes = 4096)
-      : FakeDeviceHolder{FakeDevice(geometry)}, DioRig(FakeDeviceHolder::device, fs_block_bytes) {}
+                   std::uint32_t fs_block_bytes = 4096,
+                   const HandlerContract& contract = {.name = "fake file"})
+      : FakeDeviceHolder{FakeDevice(geometry)},
+        DioRig(FakeDeviceHolder::device, fs_block_bytes, contract) {}
 };
 
 inline AlignedBuffer random_buffer(std::size_t bytes, std::uint64_t seed) {

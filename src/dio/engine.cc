@@ -12,6 +12,7 @@
 #include "base/assert.h"
 #include "dio/dio.h"
 #include "dio/fua_policy.h"
+#include "dio/handler.h"
 #include "dio/segment_cursor.h"
 #include "issuer/worker_pool.h"
 
@@ -50,6 +51,7 @@ class DioEngine {
   static Outcome run_stage(Dio& dio, IoResult result) noexcept;
   static Outcome advance(Dio& dio, Outcome outcome) noexcept;
   static void wake_waiter(Dio& dio) noexcept;
+  static void to_worker(Dio& dio, Dio::ResumeAs as) noexcept;
   static void go_on(Dio& dio) noexcept;
   static void resume(IssuerWork& work) noexcept;
 };
@@ -159,6 +161,8 @@ bool DioEngine::enter_range(Dio& dio, Outcome* ended) noexcept {
       break;
   }
   issuer.set_needs_others();
+  if (behaves_as_before(OldBehaviour::gate_blocks)) [[unlikely]]
+    issuer.wait_until_helped([&] { return !inflight->impl_->stands_in_line(range); });
   if (!sync) return false;
   issuer.wait_until_helped([&] { return dio.ended; });
   dio.ended = false;
@@ -200,7 +204,7 @@ void DioEngine::resume(IssuerWork& work) noexcept {
 }
 
 Outcome DioEngine::start(Dio& dio) noexcept {
-  assert_may_submit();
+  check_may(Acts::submit);
   Kiocb& kiocb = *dio.kiocb;
   BioChain chain;
   IoResult built;
@@ -236,6 +240,13 @@ Outcome DioEngine::start(Dio& dio) noexcept {
   } else {
     kiocb.route = Route::submit;
     kiocb.route_reason = built.ok() ? RouteReason::submit_ended : RouteReason::error;
+    if (!may_run_handler_here(dio)) [[unlikely]] {
+      // It stood in line, and was started as somebody's handed-back work.
+      kiocb.route = Route::worker;
+      kiocb.route_reason = RouteReason::handler_waits;
+      to_worker(dio, Dio::ResumeAs::settle);
+      return NotFinal{};
+    }
   }
   return settle(dio);
 }
@@ -396,7 +407,9 @@ void DioEngine::drop_last_reference(Dio& dio) noexcept {
       .shared = dio.shared,
       .needs_sync = dio.needs_sync,
       .cached_pages = false,
-      .handler_waits = false,
+      .handler_pure = dio.request.dio_ops->contract().pure,
+      .handler_task = dio.request.dio_ops->contract().task,
+      .in_task = dio.issuer->settles_in_task(),
       .defer = has(kiocb.ki_flags, KiocbFlags::dio_defer),
       .issuer_gone = false,
   });
@@ -420,8 +433,7 @@ void DioEngine::drop_last_reference(Dio& dio) noexcept {
       kiocb.ki_complete(kiocb, NotFinal{});
       return;
     case Route::worker:
-      dio.resume_as = Dio::ResumeAs::settle;
-      dio.issuer->workers()->impl().add(dio.resume);
+      to_worker(dio, Dio::ResumeAs::settle);
       return;
     case Route::none:
     case Route::submit:
@@ -429,6 +441,12 @@ void DioEngine::drop_last_reference(Dio& dio) noexcept {
       break;
   }
   HB_ASSERT(false, "a completion that comes after submission has one of three routes");
+}
+
+// For what may wait, or cannot be handed back.
+void DioEngine::to_worker(Dio& dio, Dio::ResumeAs as) noexcept {
+  dio.resume_as = as;
+  dio.issuer->workers()->impl().add(dio.resume);
 }
 
 void DioEngine::wake_waiter(Dio& dio) noexcept {
@@ -479,9 +497,11 @@ Outcome DioEngine::run_stage(Dio& dio, IoResult result) noexcept {
                    .result = result,
                    .unwritten = dio.unwritten || dio.new_extent,
                    .needs_sync = dio.needs_sync};
-  const Outcome outcome = dio.stage == Dio::Stage::end_io
-                              ? dio.request.dio_ops->end_io(kiocb, end)
-                              : dio.request.dio_ops->write_sync(kiocb, end);
+  const Outcome outcome = [&] {
+    const DioHandlerScope handler(dio);
+    return dio.stage == Dio::Stage::end_io ? dio.request.dio_ops->end_io(kiocb, end)
+                                           : dio.request.dio_ops->write_sync(kiocb, end);
+  }();
   if (outcome.is_final()) return outcome;
   if (sync) {
     dio.issuer->wait_until_helped([&] { return dio.ended; });
@@ -525,6 +545,10 @@ void DioEngine::end_pending(Kiocb& kiocb, IoResult result) noexcept {
   Issuer::Impl& issuer = *dio.issuer;
   if (dio.handoff.exchange(Dio::Handoff::ended, std::memory_order_acq_rel) == Dio::Handoff::running)
     return;
+  if (!finishes && dio.needs_sync && !may_run_handler_here(dio)) {
+    to_worker(dio, Dio::ResumeAs::advance);
+    return;
+  }
   if (!here && !finishes) {
     // What follows may submit, and that needs an issuer.
     dio.resume_as = Dio::ResumeAs::advance;
@@ -545,7 +569,8 @@ Outcome dio_rw(Kiocb& kiocb, IovView iov, const DioRequest& request) noexcept {
   const auto length = static_cast<std::uint32_t>(iov.length());
   if (length == 0) return IoResult::success(0);
   // Here, in task context, where threads can be started.
-  const bool may_need_worker = !kiocb.is_sync() && !has(kiocb.ki_flags, KiocbFlags::dio_defer);
+  const bool may_need_worker = !kiocb.is_sync() && (!has(kiocb.ki_flags, KiocbFlags::dio_defer) ||
+                                                    handler_waits(*request.dio_ops));
   if (may_need_worker && kiocb.issuer->impl().workers() == nullptr)
     return IoResult::host_failure(EAGAIN);
   return DioEngine::begin(kiocb, iov, request, length);

@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "base/assert.h"
+#include "base/context.h"
 #include "issuer/issuer_impl.h"
 
 namespace handback {
@@ -62,6 +63,15 @@ DioInflight::Impl::Entered DioInflight::Impl::enter(RangeEntry& entry, bool nowa
   waiting_last = &entry;
   lock.unlock();
   return Entered::queued;
+}
+
+bool DioInflight::Impl::stands_in_line(const RangeEntry& entry) noexcept {
+  lock.lock();
+  const RangeEntry* other = waiting_first;
+  while (other != nullptr && other != &entry)
+    other = other->next;
+  lock.unlock();
+  return other != nullptr;
 }
 
 void DioInflight::Impl::leave(RangeEntry& entry) noexcept {
@@ -130,6 +140,8 @@ struct DioInflight::Drain::State : IssuerWork {
 DioInflight::Drain::Drain(DioInflight& inflight, Issuer& issuer, std::uint64_t offset,
                           std::uint64_t length)
     : inflight_(inflight), state_(std::make_unique<State>()) {
+  check_may_drain();
+  rank_taken(LockRank::range);
   State& state = *state_;
   constexpr std::uint64_t limit = std::numeric_limits<std::uint64_t>::max();
   state.issuer = &issuer.impl();
@@ -147,6 +159,7 @@ DioInflight::Drain::Drain(DioInflight& inflight, Issuer& issuer, std::uint64_t o
 }
 
 DioInflight::Drain::~Drain() {
+  rank_released(LockRank::range);
   inflight_.impl_->leave(state_->entry);
 }
 

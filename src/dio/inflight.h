@@ -33,6 +33,9 @@ struct DioInflight::Impl {
   // that a drain cannot be starved by new requests.
   Entered enter(RangeEntry& entry, bool nowait) noexcept;
 
+  // For tests of what went wrong elsewhere.
+  [[nodiscard]] bool stands_in_line(const RangeEntry& entry) noexcept;
+
   // Takes a started entry out and starts those in line that nothing holds back any more.
   void leave(RangeEntry& entry) noexcept;
 

@@ -3,34 +3,17 @@
 // own.
 #include <unistd.h>
 
-#include <csignal>
 #include <latch>
 #include <mutex>
 
-#include "base/old_behaviour.h"
+#include "base/kernel_failure_test_support.h"
 #include "dio/dio_test_support.h"
 #include "issuer/issuer_impl.h"
 
 namespace handback::testing {
 namespace {
 
-constexpr unsigned watchdog_seconds = 2;
-
-// Runs a scenario with a watchdog; only for the child of a death test.
-template <typename Scenario>
-void run_watched(OldBehaviour with, Scenario scenario) {
-  old_behaviour = with;
-  std::signal(SIGALRM, SIG_DFL);
-  ::alarm(watchdog_seconds);
-  ::_exit(scenario() ? 0 : 1);
-}
-
 class KernelFailure : public ThreadedDeathTest {};
-
-const auto passes = ::testing::ExitedWithCode(0);
-const auto fails = ::testing::ExitedWithCode(1);
-const auto hangs = ::testing::KilledBySignal(SIGALRM);
-const auto aborts = ::testing::KilledBySignal(SIGABRT);
 
 // A file of one unwritten block, and a request that will be handed back.
 struct OneWrite {
@@ -166,7 +149,7 @@ bool handles_an_error_with_a_mutex() {
   one.rig.file.map(0, 4096, 8192);
   one.rig.file.size = 4096;
   one.rig.file.on_end_io = [](Kiocb&, const DioEnd& end) -> Outcome {
-    assert_may_lock();
+    check_may(Acts::lock);
     return end.result;
   };
   one.rig.device.hold(true);

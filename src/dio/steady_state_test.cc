@@ -9,9 +9,12 @@
 namespace {
 
 thread_local std::uint64_t allocation_count = 0;
+// Also held against the contract of the code that allocates.
+thread_local bool allocations_checked = false;
 
 void* allocate(std::size_t bytes, std::size_t alignment) {
   ++allocation_count;
+  if (allocations_checked) handback::check_may(handback::Acts::allocate);
   void* memory = nullptr;
   if (::posix_memalign(&memory, std::max(alignment, sizeof(void*)),
                        std::max<std::size_t>(bytes, 1)) != 0)
@@ -219,6 +222,33 @@ TEST(DioSteadyState, AllocatesNothingForASynchronousCaller) {
   const std::uint64_t allocations = allocation_count;
   run(2'000);
   EXPECT_EQ(allocation_count, allocations);
+}
+
+class SteadyStateDeathTest : public ThreadedDeathTest {};
+
+// An overwrite whose handler allocates where its last bio ended.
+void allocate_in_device_context() {
+  FakeRig rig;
+  rig.file.map(0, 4096, 8192);
+  rig.file.size = 4096;
+  rig.file.recording = false;
+  rig.file.on_end_io = [](Kiocb&, const DioEnd& end) -> Outcome {
+    int* volatile const number = new int;
+    delete number;
+    return end.result;
+  };
+  const AlignedBuffer data = random_buffer(4096, 1);
+  Aiocb aiocb;
+  aiocb.prepare_write(rig.file, 0, data.span());
+  rig.issuer->submit(aiocb);
+  allocations_checked = true;
+  rig.issuer->poll();
+}
+
+TEST_F(SteadyStateDeathTest, AHandlerInDeviceContextThatAllocatesIsCaught) {
+  EXPECT_DEATH(
+      allocate_in_device_context(),
+      "contract violated: device context allocates nothing\n(.*\n)*  handler:   fake file");
 }
 
 }  // namespace

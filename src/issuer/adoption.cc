@@ -83,7 +83,7 @@ bool Issuer::Impl::adopt(Impl& owner) noexcept {
     Kiocb& kiocb = kiocbs.pop();
     ++stats_.adopted;
     const Outcome outcome = settle_handed_back(kiocb);
-    if (outcome.is_final()) kiocb_complete(kiocb, outcome);
+    if (outcome.is_final()) kiocb.ki_complete(kiocb, outcome);
   }
   while (!works.empty()) {
     IssuerWork& work = works.pop();
@@ -108,6 +108,7 @@ bool Issuer::Impl::nudge(Impl& owner) noexcept {
 
 bool Issuer::Impl::wait_as_before() noexcept {
   switch (old_behaviour.load(std::memory_order_relaxed)) {
+    case OldBehaviour::gate_blocks:
     case OldBehaviour::wait_runs_nothing: {
       const ContextScope scope(Context::device);
       for (auto& attached : queues_)

@@ -110,6 +110,15 @@ void Issuer::post(IssuerWork& work) noexcept {
   impl_->notify(work);
 }
 
+void Issuer::post_adoptable(IssuerWork& work) noexcept {
+  const ShieldScope shield;
+  impl_->post(work);
+}
+void Issuer::hand_back(Kiocb& kiocb) noexcept {
+  const ShieldScope shield;
+  impl_->hand_back(kiocb);
+}
+
 Result<void> Issuer::attach(BlockDevice& device) {
   const ShieldScope shield;
   Error error(Errc::io, "");

@@ -32,6 +32,7 @@ Issuer::Impl::Impl(Issuer& self_when_made, int event_fd, const IssuerOptions& op
       wake_(event_fd),
       dio_pool_(std::max(1U, options.dios_initial)),
       bio_pool_(std::max(1U, options.bios_initial)),
+      settle_in_task_(options.settle_in_task),
       workers_(options.workers),
       nudge_signal_(options.nudge_signal),
       owner_tid_(current_tid()),
@@ -166,7 +167,7 @@ void Issuer::Impl::kick() noexcept {
 
 void Issuer::Impl::submit(Aiocb& aiocb) noexcept {
   assert_owner();
-  assert_may_submit();
+  check_may(Acts::submit);
   HB_ASSERT(aiocb.ki_filp != nullptr && aiocb.state_ != Aiocb::State::submitted,
             "an Aiocb is prepared, and not in flight, when it is submitted");
   aiocb.state_ = Aiocb::State::submitted;
@@ -205,24 +206,32 @@ void Issuer::Impl::accept_final(Aiocb& aiocb, IoResult result) noexcept {
 void Issuer::Impl::kiocb_complete(Kiocb& kiocb, Outcome outcome) noexcept {
   Impl& impl = kiocb.issuer->impl();
   auto& aiocb = static_cast<Aiocb&>(kiocb);
+  if (!outcome.is_final()) {
+    impl.hand_back(kiocb);
+    return;
+  }
   if (impl.on_owner_thread()) [[likely]] {
     const ShieldScope shield;
-    if (outcome.is_final()) {
-      impl.accept_final(aiocb, outcome.result());
-    } else {
-      impl.handed_back_.push(kiocb);
-    }
+    impl.accept_final(aiocb, outcome.result());
     return;
   }
   impl.posters_.fetch_add(1, std::memory_order_relaxed);
-  if (outcome.is_final()) {
-    aiocb.result = outcome.result();
-    impl.settled_inbox_.push(kiocb);
-  } else {
-    impl.handed_inbox_.push(kiocb);
-  }
+  aiocb.result = outcome.result();
+  impl.settled_inbox_.push(kiocb);
   impl.wake_.wake();
   impl.posters_.fetch_sub(1, std::memory_order_release);
+}
+
+void Issuer::Impl::hand_back(Kiocb& kiocb) noexcept {
+  if (on_owner_thread()) [[likely]] {
+    const ShieldScope shield;
+    handed_back_.push(kiocb);
+    return;
+  }
+  posters_.fetch_add(1, std::memory_order_relaxed);
+  handed_inbox_.push(kiocb);
+  wake_.wake();
+  posters_.fetch_sub(1, std::memory_order_release);
 }
 
 void Issuer::Impl::post(IssuerWork& work) noexcept {
@@ -269,7 +278,12 @@ bool Issuer::Impl::run_handed_back() noexcept {
   while (!batch.empty()) {
     Kiocb& kiocb = batch.pop();
     const Outcome outcome = settle_handed_back(kiocb);
-    if (outcome.is_final()) accept_final(static_cast<Aiocb&>(kiocb), outcome.result());
+    if (!outcome.is_final()) continue;
+    if (kiocb.ki_complete == &Impl::kiocb_complete) [[likely]] {
+      accept_final(static_cast<Aiocb&>(kiocb), outcome.result());
+    } else {
+      kiocb.ki_complete(kiocb, outcome);
+    }
   }
   return true;
 }
@@ -330,7 +344,7 @@ bool Issuer::Impl::settle_ready() noexcept {
 
 bool Issuer::Impl::submit_bios(BlockDevice& device, Bio* chain) noexcept {
   assert_owner();
-  assert_may_submit();
+  check_may(Acts::submit);
   const ShieldScope shield;
   BlockQueue* queue = queue_for(device);
   if (queue == nullptr) return false;
@@ -391,7 +405,7 @@ unsigned Issuer::Impl::poll() noexcept {
 
 unsigned Issuer::Impl::wait(std::int64_t timeout_ns) noexcept {
   assert_owner();
-  assert_may_wait_for_io();
+  check_may_wait();
   HB_ASSERT(!delivering_, "a callback may not block; submit and return instead");
   const std::uint64_t start = timeout_ns > 0 ? monotonic_ns() : 0;
   stuck_patience_ = Patience{.sleep_ns = 400'000};
@@ -511,6 +525,7 @@ void Issuer::Impl::deliver(Aiocb& aiocb) noexcept {
   aiocb.state_ = Aiocb::State::delivered;
   // From here on the Aiocb is its owner's again, who may reuse or destroy it.
   if (aiocb.callback != nullptr) {
+    check_may(Acts::user_code);
     const ShieldLowered lowered;
     aiocb.callback(aiocb);
   }

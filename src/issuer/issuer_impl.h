@@ -84,7 +84,7 @@ class Issuer::Impl {
   template <typename Predicate>
   void wait_until(Predicate done) noexcept {
     assert_owner();
-    assert_may_wait_for_io();
+    check_may_wait();
     const ShieldScope shield;
     while (!done()) {
       if (!settle_ready() && !done()) sleep(-1, done);
@@ -97,7 +97,7 @@ class Issuer::Impl {
   template <typename Predicate>
   void wait_until_helped(Predicate done) noexcept {
     assert_owner();
-    assert_may_wait_for_io();
+    check_may_wait();
     const ShieldScope shield;
     Patience patience;
     while (!done()) {
@@ -154,6 +154,8 @@ class Issuer::Impl {
   // stack of one of its waits.
   void notify(IssuerWork& work) noexcept;
   void wake() noexcept;
+  // Puts a request whose dio_complete is to be called where this issuer, or an adopter, finds it.
+  void hand_back(Kiocb& kiocb) noexcept;
   // The ki_complete of every Aiocb.
   static void kiocb_complete(Kiocb& kiocb, Outcome outcome) noexcept;
 
@@ -173,6 +175,7 @@ class Issuer::Impl {
     return in_flight_.load(std::memory_order_relaxed);
   }
   [[nodiscard]] const IssuerStats& stats() noexcept;
+  [[nodiscard]] bool settles_in_task() const noexcept { return settle_in_task_; }
   [[nodiscard]] bool tracing() const noexcept { return trace_ != nullptr; }
   void kick() noexcept;
 
@@ -264,6 +267,7 @@ class Issuer::Impl {
   std::uint64_t stuck_since_ns_ = 0;  // 0: it is not.
   Patience stuck_patience_;
   bool delivering_ = false;
+  const bool settle_in_task_;
   WorkerPool* workers_;
 
   // How to reach the owning thread. The lock keeps its id from being reused while it is signalled.

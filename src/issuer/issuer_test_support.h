@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/base_test_support.h"
+#include "base/kernel_failure_test_support.h"
 
 namespace handback::testing {
 
@@ -68,19 +69,6 @@ struct TestAiocb : Aiocb {
     // The function may destroy the request, and so itself.
     if (const auto then = self.on_delivered) then();
   }
-};
-
-// For death tests that start threads: the child begins anew instead of forking a process with
-// threads.
-class ThreadedDeathTest : public ::testing::Test {
- protected:
-  ThreadedDeathTest() : style_(GTEST_FLAG_GET(death_test_style)) {
-    GTEST_FLAG_SET(death_test_style, "threadsafe");
-  }
-  ~ThreadedDeathTest() override { GTEST_FLAG_SET(death_test_style, style_); }
-
- private:
-  std::string style_;
 };
 
 }  // namespace handback::testing

@@ -47,33 +47,36 @@ Result<std::unique_ptr<ThreadPool>> ThreadPool::start(int fd, const Geometry& ge
 }
 
 ThreadPool::~ThreadPool() {
-  {
-    const std::lock_guard lock(mutex_);
-    HB_ASSERT(pending_.empty(), "a device is closed only when none of its bios is in flight");
-    stopping_ = true;
-  }
-  work_.notify_all();
+  lock_.lock();
+  const bool idle = pending_.empty();
+  stopping_ = true;
+  lock_.unlock();
+  HB_ASSERT(idle, "a device is closed only when none of its bios is in flight");
+  work_.release(static_cast<std::ptrdiff_t>(threads_.size()));
   for (std::thread& thread : threads_)
     thread.join();
 }
 
-void ThreadPool::add(BioQueue& bios) {
-  {
-    const std::lock_guard lock(mutex_);
-    pending_.append(bios);
-  }
-  // A thread that takes one of several wakes the next: no thread is woken for nothing.
-  work_.notify_one();
+void ThreadPool::add(BioQueue& bios) noexcept {
+  lock_.lock();
+  pending_.append(bios);
+  lock_.unlock();
+  // A thread that takes one of several wakes the next: none is woken much before there is a bio for
+  // it.
+  work_.release();
 }
 
 Bio* ThreadPool::wait_for_bio() {
-  std::unique_lock lock(mutex_);
-  work_.wait(lock, [this] { return stopping_ || !pending_.empty(); });
-  Bio* const bio = pending_.pop();
-  const bool more = !pending_.empty();
-  lock.unlock();
-  if (more) work_.notify_one();
-  return bio;
+  for (;;) {
+    work_.acquire();
+    lock_.lock();
+    Bio* const bio = pending_.pop();
+    const bool more = !pending_.empty();
+    const bool stopping = stopping_;
+    lock_.unlock();
+    if (more) work_.release();
+    if (bio != nullptr || stopping) return bio;
+  }
 }
 
 void ThreadPool::run() noexcept {

@@ -6,12 +6,12 @@
 #include <handback/block_device.h>
 
 #include <atomic>
-#include <condition_variable>
 #include <memory>
-#include <mutex>
+#include <semaphore>
 #include <thread>
 #include <vector>
 
+#include "base/leaf_lock.h"
 #include "block/bio_queue.h"
 #include "ring/blocking_transfer.h"
 
@@ -29,7 +29,7 @@ class ThreadPool {
 
   // Takes all of `bios`. Each has its queue's count of bios in flight, an std::atomic<unsigned>, in
   // queue_private; it is decremented before the bio ends. Thread class: any.
-  void add(BioQueue& bios);
+  void add(BioQueue& bios) noexcept;
 
  private:
   ThreadPool(int fd, const Geometry& geometry) noexcept : transfer_(fd, geometry) {}
@@ -37,8 +37,9 @@ class ThreadPool {
   Bio* wait_for_bio();
 
   BlockingTransfer transfer_;
-  std::mutex mutex_;
-  std::condition_variable work_;  // pending_ is not empty, or stopping_.
+  // A leaf lock and a semaphore: queues hand bios over from poll(), in device context.
+  LeafLock lock_;
+  std::counting_semaphore<> work_{0};  // At least one while pending_ is not empty, or stopping_.
   BioQueue pending_;
   bool stopping_ = false;
   std::vector<std::thread> threads_;

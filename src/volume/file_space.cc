@@ -45,7 +45,7 @@ IoResult VolumeImpl::allocate_for_write(Inode& inode, std::uint64_t offset, std:
 
 IoResult VolumeImpl::write_settled(Inode& inode, std::uint64_t offset, std::uint64_t end_offset,
                                    bool convert) {
-  assert_may_lock();
+  check_may(Acts::lock);
   const std::lock_guard guard(metadata_lock_);
   if (journal_.error()) return IoResult::failure(Errc::poisoned);
   // A file without a name is nothing that the log or a checkpoint knows of.

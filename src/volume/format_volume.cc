@@ -1,10 +1,10 @@
 // Making a volume, and checking one that nobody has open.
 #include <fmt/format.h>
+#include <handback/bio_group.h>
 
 #include <algorithm>
 #include <random>
 
-#include "volume/bio_group.h"
 #include "volume/device_claim.h"
 #include "volume/load.h"
 #include "volume/meta_block.h"
@@ -54,7 +54,6 @@ Result<void> Volume::format(Issuer& issuer, BlockDevice& device, const FormatOpt
   const auto claim = DeviceClaim::take(device, true);
   if (!claim) return tl::unexpected<Error>(claim.error());
   if (auto attached = issuer.attach(device); !attached) return attached;
-  Issuer::Impl& own = issuer.impl();
   const auto io_failed = [&](IoResult result) {
     return fail(result.code(), fmt::format("{}: writing the volume failed: {}; check the device",
                                            device.name(), describe(result)));
@@ -65,7 +64,7 @@ Result<void> Volume::format(Issuer& issuer, BlockDevice& device, const FormatOpt
   if (!options.overwrite) {
     // Anything that was a volume counts, damaged or of another version too.
     for (const std::uint64_t at : {superblock_block, layout.backup_superblock}) {
-      BioGroup probe(own, device);
+      BioGroup probe(issuer, device);
       probe.read(at * fs_block, block.span());
       if (const IoResult read = probe.run_and_wait(); !read.ok()) return io_failed(read);
       MetaHeader header;
@@ -95,11 +94,11 @@ Result<void> Volume::format(Issuer& issuer, BlockDevice& device, const FormatOpt
   // The old superblocks go first and the new ones come last: a format that is cut off leaves no
   // volume.
   const auto write = [&](auto&& fill) -> IoResult {
-    BioGroup group(own, device);
+    BioGroup group(issuer, device);
     fill(group);
     if (const IoResult written = group.run_and_wait(); !written.ok()) return written;
     if (!geometry.volatile_cache) return IoResult::success(0);
-    BioGroup flush(own, device);
+    BioGroup flush(issuer, device);
     flush.flush();
     return flush.run_and_wait();
   };

@@ -41,7 +41,7 @@ struct Journal::Checkpoint {
 
 Journal::Journal(BlockDevice& device, const Superblock& superblock, const Root& root,
                  std::uint64_t log_head, std::uint64_t next_sequence, JournalClient& client,
-                 std::mutex& metadata_lock)
+                 RankedMutex& metadata_lock)
     : device_(device),
       volume_id_(superblock.volume_id),
       layout_(superblock.layout),
@@ -147,6 +147,12 @@ void Journal::commit_in_background(Issuer::Impl& issuer) {
   pump(issuer, lock);
 }
 
+void Journal::go_on(Issuer::Impl& issuer) {
+  Lock lock(metadata_lock_);
+  held_ = false;
+  pump(issuer, lock);
+}
+
 // Blocks that a record takes of the log, with the end of the area that it may have to skip.
 std::uint64_t Journal::blocks_needed(std::uint64_t blocks) const noexcept {
   const std::uint64_t index = head_ % layout_.log_blocks;
@@ -155,7 +161,7 @@ std::uint64_t Journal::blocks_needed(std::uint64_t blocks) const noexcept {
 
 // Starts what is wanted and possible. Leaves the lock released.
 void Journal::pump(Issuer::Impl& issuer, Lock& lock) {
-  if (writing_ || root_being_written_ || error_) {
+  if (writing_ || root_being_written_ || error_ || held_) {
     lock.unlock();
     return;
   }
@@ -215,7 +221,7 @@ void Journal::write_next(Issuer::Impl& issuer, Lock& lock) {
 }
 
 void Journal::submit_write_step(Lock& lock) {
-  write_group_ = std::make_unique<BioGroup>(*leader_, device_);
+  write_group_ = std::make_unique<BioGroup>(leader_->self(), device_);
   switch (write_step_) {
     case WriteStep::flush_before:
     case WriteStep::flush_after:
@@ -363,7 +369,7 @@ void Journal::start_checkpoint(Issuer::Impl& issuer, Lock& lock) {
                                 .payload_bytes = static_cast<std::uint32_t>(length)});
   }
   point.leader->begin_background();
-  point.group = std::make_unique<BioGroup>(issuer, device_);
+  point.group = std::make_unique<BioGroup>(issuer.self(), device_);
   point.group->write(start * fs_block, point.blocks.span());
   lock.unlock();
   point.group->start(&Journal::checkpoint_step_ended, this);
@@ -392,7 +398,7 @@ void Journal::checkpoint_step_ended(BioGroup& group, void* owner) noexcept {
   if (point.step == Checkpoint::Step::write && volatile_cache) {
     // Before the root: the checkpoint itself, and all data that it makes visible.
     point.step = Checkpoint::Step::flush;
-    point.group = std::make_unique<BioGroup>(leader, journal.device_);
+    point.group = std::make_unique<BioGroup>(leader.self(), journal.device_);
     point.group->flush();
     lock.unlock();
     point.group->start(&Journal::checkpoint_step_ended, &journal);
@@ -405,7 +411,7 @@ void Journal::checkpoint_step_ended(BioGroup& group, void* owner) noexcept {
   }
   if (volatile_cache && !journal.device_.geometry().fua && !point.started_root_step) {
     point.started_root_step = true;
-    point.group = std::make_unique<BioGroup>(leader, journal.device_);
+    point.group = std::make_unique<BioGroup>(leader.self(), journal.device_);
     point.group->flush();
     lock.unlock();
     point.group->start(&Journal::checkpoint_step_ended, &journal);
@@ -436,7 +442,7 @@ void Journal::checkpoint_write_root(Lock& lock) {
   point.started_root_step = false;
   const std::uint64_t block = root_blocks[point.step == Checkpoint::Step::first_root ? 0 : 1];
   root_encode(point.root, volume_id_, block, point.root_block.span());
-  point.group = std::make_unique<BioGroup>(*point.leader, device_);
+  point.group = std::make_unique<BioGroup>(point.leader->self(), device_);
   point.group->write(block * fs_block, point.root_block.span(), device_.geometry().fua);
   BioGroup* group = point.group.get();
   lock.unlock();

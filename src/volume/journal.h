@@ -13,6 +13,8 @@
 // I/O or while a waiter is called.
 #pragma once
 
+#include <handback/bio_group.h>
+#include <handback/contract.h>
 #include <handback/error.h>
 #include <handback/issuer.h>
 #include <atomic>
@@ -23,7 +25,7 @@
 #include <optional>
 #include <vector>
 
-#include "volume/bio_group.h"
+#include "issuer/issuer_impl.h"
 #include "volume/change.h"
 #include "volume/extent_map.h"
 #include "volume/superblock.h"
@@ -60,7 +62,7 @@ class Journal {
  public:
   Journal(BlockDevice& device, const Superblock& superblock, const Root& root,
           std::uint64_t log_head, std::uint64_t next_sequence, JournalClient& client,
-          std::mutex& metadata_lock);
+          RankedMutex& metadata_lock);
   Journal(const Journal&) = delete;
   Journal& operator=(const Journal&) = delete;
   ~Journal();  // Requires: not busy.
@@ -101,6 +103,10 @@ class Journal {
   [[nodiscard]] Outcome checkpoint(Issuer::Impl& issuer, CommitWaiter& waiter);
   // Starts a commit of everything, for nobody in particular.
   void commit_in_background(Issuer::Impl& issuer);
+  // With true: starts nothing from now on; what is under way goes on to its end. Lock held.
+  void hold(bool hold) noexcept { held_ = hold; }
+  // Goes on with what was asked for meanwhile.
+  void go_on(Issuer::Impl& issuer);
   // From now on every commit fails with `error`.
   void poison(IoResult error);
 
@@ -114,7 +120,7 @@ class Journal {
   struct Checkpoint;
   enum class WriteStep : std::uint8_t { flush_before, write, flush_after };
 
-  using Lock = std::unique_lock<std::mutex>;
+  using Lock = std::unique_lock<RankedMutex>;
 
   // The calling thread's executor leads on: a step may have been adopted. Lock held.
   static void lead_from_here(Issuer::Impl*& leader) noexcept;
@@ -139,7 +145,7 @@ class Journal {
   VolumeId volume_id_;
   Layout layout_;
   JournalClient& client_;
-  std::mutex& metadata_lock_;
+  RankedMutex& metadata_lock_;
 
   // The open record and those sealed but not written.
   Sealed open_;
@@ -154,6 +160,8 @@ class Journal {
   std::uint64_t tail_ = 0;  // Where replay would start.
   std::optional<IoResult> error_;
   CommitWaiter* waiters_ = nullptr;
+
+  bool held_ = false;  // By a freeze.
 
   // The record being written.
   bool writing_ = false;

@@ -1,4 +1,6 @@
 #include "volume/load.h"
+#include <handback/bio_group.h>
+#include "issuer/issuer_impl.h"
 
 #include <fmt/format.h>
 
@@ -6,7 +8,6 @@
 #include <array>
 #include <optional>
 
-#include "volume/bio_group.h"
 #include "volume/change.h"
 #include "volume/meta_block.h"
 #include "volume/snapshot.h"
@@ -69,7 +70,7 @@ class Loader {
   }
 
   Step read(std::uint64_t block, std::span<std::byte> to) {
-    BioGroup group(issuer_, device_);
+    BioGroup group(issuer_.self(), device_);
     group.read(block * fs_block, to);
     const IoResult result = group.run_and_wait();
     volume_.blocks_read += to.size() / fs_block;

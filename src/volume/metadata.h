@@ -7,6 +7,7 @@
 
 #include <absl/container/btree_map.h>
 
+#include <handback/contract.h>
 #include <handback/volume.h>
 #include <atomic>
 #include <cstdint>
@@ -38,7 +39,7 @@ struct Inode {
   std::atomic<std::uint64_t> dirty_sequence{
       0};  // The log record that makes it durable; 0: durable.
 
-  mutable std::mutex map_lock;
+  mutable RankedMutex map_lock{LockRank::map};
   ExtentMap extents;
 
   std::map<std::string, std::uint64_t, std::less<>> entries;  // Of a directory: name -> ino.

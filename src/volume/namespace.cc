@@ -113,6 +113,8 @@ Result<Inode*> VolumeImpl::open_inode(std::string_view path, const OpenFlags& fl
     const std::uint64_t size = inode.size_bytes.load(std::memory_order_relaxed);
     inode.open->append_end = size;
     inode.open->tail_unclean.store(size % fs_block != 0, std::memory_order_relaxed);
+    open_inodes_.insert(&inode);
+    if (freeze_ != nullptr) freeze_->hold_new(inode);
   }
   ++inode.open->handles;
   ++handles_;
@@ -123,6 +125,8 @@ void VolumeImpl::release_inode(Inode& inode) noexcept {
   const std::lock_guard guard(metadata_lock_);
   --handles_;
   if (--inode.open->handles != 0) return;
+  if (freeze_ != nullptr) freeze_->let_go(inode);
+  open_inodes_.erase(&inode);
   inode.open.reset();
   if (inode.nlink != 0) return;
   std::vector<BlockRun> freed;

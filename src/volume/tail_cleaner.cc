@@ -43,7 +43,7 @@ void TailCleaner::start(Ended ended, void* owner) noexcept {
     return;
   }
   reading_ = true;
-  group_ = std::make_unique<BioGroup>(issuer_, device_);
+  group_ = std::make_unique<BioGroup>(issuer_.self(), device_);
   if (owner_waits_) group_->keep_to_owner();
   group_->read(addr_, buffer_.span().first(device_.geometry().logical_block_bytes));
   group_->start(&TailCleaner::step_ended, this);
@@ -51,7 +51,7 @@ void TailCleaner::start(Ended ended, void* owner) noexcept {
 
 void TailCleaner::write() noexcept {
   std::memset(buffer_.data() + keep_bytes_, 0, length_ - keep_bytes_);
-  group_ = std::make_unique<BioGroup>(issuer_, device_);
+  group_ = std::make_unique<BioGroup>(issuer_.self(), device_);
   if (owner_waits_) group_->keep_to_owner();
   group_->write(addr_, buffer_.span().first(length_));
   group_->start(&TailCleaner::step_ended, this);

@@ -5,9 +5,10 @@
 // fs block. Owner: the caller, until it ended. Thread class: its issuer's thread.
 #pragma once
 
+#include <handback/bio_group.h>
 #include <memory>
 
-#include "volume/bio_group.h"
+#include "issuer/issuer_impl.h"
 #include "volume/metadata.h"
 
 namespace handback {

@@ -73,5 +73,14 @@ Result<std::vector<DirEntry>> Volume::list(std::string_view path) const {
 Result<void> Volume::sync(Issuer& issuer) {
   return impl_->sync(issuer);
 }
+Result<void> Volume::freeze(Issuer& issuer) {
+  return impl_->freeze(issuer);
+}
+Result<void> Volume::thaw(Issuer& issuer) {
+  return impl_->thaw(issuer);
+}
+bool Volume::frozen() const {
+  return impl_->frozen();
+}
 
 }  // namespace handback

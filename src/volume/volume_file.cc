@@ -259,6 +259,7 @@ Result<void> VolumeFile::Impl::truncate(Issuer& issuer, std::uint64_t size) {
     return fail(Errc::too_large, fmt::format("a file has at most {} bytes", file_size_bytes_max));
   }
   if (auto writable = volume.check_writable(); !writable) return writable;
+  if (auto thawed = volume.check_not_frozen_here(); !thawed) return thawed;
   // Nothing may be in flight on blocks that are about to go, and nothing may grow the file
   // meanwhile. While this waited in line the file may have become shorter than what it then holds.
   std::uint64_t from = 0;

@@ -9,7 +9,8 @@
 namespace handback {
 
 struct VolumeFile::Impl final : IomapOps, DioOps {
-  Impl(VolumeImpl& of, Inode& opened) : volume(of), inode(opened) {}
+  Impl(VolumeImpl& of, Inode& opened)
+      : DioOps({.name = "volume file"}), volume(of), inode(opened) {}
   ~Impl() { volume.release_inode(inode); }
 
   // Takes the position, makes way at the tail if need be, and starts the write.

@@ -44,7 +44,7 @@ class VolumeImpl::CommitTimer final : public PollHook {
   }
 
  private:
-  std::mutex lock_;
+  RankedMutex lock_{LockRank::commit_timer};
   VolumeImpl* volume_;
 };
 

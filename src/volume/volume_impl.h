@@ -5,6 +5,8 @@
 // metadata_lock is held for memory work only, never over I/O, and never taken in device context.
 #pragma once
 
+#include <absl/container/flat_hash_set.h>
+#include <handback/contract.h>
 #include <handback/volume.h>
 #include <memory>
 #include <mutex>
@@ -16,6 +18,7 @@
 #include "issuer/poll_hook.h"
 #include "volume/allocator.h"
 #include "volume/device_claim.h"
+#include "volume/freeze.h"
 #include "volume/journal.h"
 #include "volume/load.h"
 #include "volume/metadata.h"
@@ -62,6 +65,14 @@ class VolumeImpl final : private JournalClient {
   Result<void> flush_device(Issuer& issuer);
   Result<void> sync(Issuer& issuer);
   Result<void> close(Issuer& issuer);
+  // --- freezing (freeze.cc) ---
+  Result<void> freeze(Issuer& issuer);
+  Result<void> thaw(Issuer& issuer);
+  [[nodiscard]] bool frozen() const;
+  // For calls that would wait for the thaw: an error on the thread that froze the volume, which
+  // alone could bring it about. (Others wait.)
+  Result<void> check_not_frozen_here() const;
+
   // The writable volume's state as an error, if it has one: read only, or poisoned.
   Result<void> check_writable() const;
   IoResult check_writable_io() const noexcept;
@@ -70,7 +81,7 @@ class VolumeImpl final : private JournalClient {
   [[nodiscard]] BlockDevice& device() const noexcept { return device_; }
   [[nodiscard]] const RecoveryReport& recovery() const noexcept { return recovery_; }
   [[nodiscard]] Journal& journal() noexcept { return journal_; }
-  [[nodiscard]] std::mutex& metadata_lock() const noexcept { return metadata_lock_; }
+  [[nodiscard]] RankedMutex& metadata_lock() const noexcept { return metadata_lock_; }
   // Blocks that a commit would make free.
   [[nodiscard]] std::uint64_t blocks_waiting() const;
   [[nodiscard]] const std::shared_ptr<PollHook>& hook() const noexcept { return hook_; }
@@ -103,12 +114,14 @@ class VolumeImpl final : private JournalClient {
   RecoveryReport recovery_;
   bool read_only_;
   std::uint64_t commit_interval_ns_;
-  mutable std::mutex metadata_lock_;
+  mutable RankedMutex metadata_lock_{LockRank::metadata};
   std::unique_ptr<Metadata> metadata_;
   std::unique_ptr<Allocator> allocator_;
   Journal journal_;
   std::shared_ptr<PollHook> hook_;
+  absl::flat_hash_set<Inode*> open_inodes_;  // With a handle.
   std::uint64_t handles_ = 0;
+  std::unique_ptr<Freeze> freeze_;  // While the volume is frozen, or about to be.
 };
 
 // Nanoseconds since 1970, now.

@@ -35,6 +35,7 @@ struct BlockingWaiter : CommitWaiter {
 }  // namespace
 
 Result<void> VolumeImpl::commit_up_to(Issuer& issuer, std::uint64_t sequence) {
+  if (auto thawed = check_not_frozen_here(); !thawed) return thawed;
   BlockingWaiter waiter(issuer.impl());
   waiter.sequence = sequence;
   const IoResult result = waiter.wait(journal_.commit(issuer.impl(), waiter));
@@ -47,7 +48,7 @@ Result<void> VolumeImpl::commit_up_to(Issuer& issuer, std::uint64_t sequence) {
 
 Result<void> VolumeImpl::flush_device(Issuer& issuer) {
   if (!device_.geometry().volatile_cache) return {};
-  BioGroup group(issuer.impl(), device_);
+  BioGroup group(issuer, device_);
   group.flush();
   const IoResult result = group.run_and_wait();
   if (result.ok()) return {};
@@ -75,6 +76,7 @@ Result<void> VolumeImpl::close(Issuer& issuer) {
     claim_.reset();
     return {};
   }
+  if (frozen()) static_cast<void>(thaw(issuer));
   Result<void> result = check_writable();
   bool needs_checkpoint = false;
   {

@@ -1,15 +1,20 @@
-// Several bios that succeed or fail together: the volume's own I/O (log, checkpoint, loading).
+// Several bios that succeed or fail together: I/O that a file or a volume does of its own.
 //
-// Owner: the caller, until it ended. Thread class: the issuer's thread; bios may end on any.
+// Two uses. In task or worker context: run_and_wait(). As a continuation, where a handler (DioOps)
+// needs more I/O to settle a request: start(), return NotFinal, and call dio_end_pending() from
+// `ended`.
+//
+// Owner: the caller, until it ended. Thread class: the issuer's thread, or one that runs
+// handed-back work of it (a thread that waits and adopts it, a worker); then the bios go through
+// that thread's own issuer. Adding I/O allocates.
 #pragma once
 
 #include <handback/block_device.h>
+#include <handback/issuer.h>
 #include <atomic>
 #include <cstdint>
 #include <span>
 #include <vector>
-
-#include "issuer/issuer_impl.h"
 
 namespace handback {
 
@@ -17,7 +22,8 @@ class BioGroup : private IssuerWork {
  public:
   using Ended = void (*)(BioGroup& group, void* owner) noexcept;
 
-  BioGroup(Issuer::Impl& issuer, BlockDevice& device) : issuer_(&issuer), device_(&device) {}
+  BioGroup(Issuer& issuer, BlockDevice& device);
+  ~BioGroup();  // Requires: not started, or ended.
   BioGroup(const BioGroup&) = delete;
   BioGroup& operator=(const BioGroup&) = delete;
 
@@ -27,12 +33,12 @@ class BioGroup : private IssuerWork {
   void write(std::uint64_t addr, std::span<const std::byte> from, bool fua = false);
   void flush();
 
-  // Starts everything at once, through the issuer or, on a thread that adopted this work, through
-  // the one that waits there. `ended` runs once in issuer context of that issuer, or of who adopts
-  // it, when all of it ended; the group may be destroyed there. Any context that may submit.
+  // Starts everything at once. `ended` runs once when all of it ended, in issuer context, on that
+  // thread or one that adopts it; the group may be destroyed there. Any context that grants submit.
   void start(Ended ended, void* owner) noexcept;
 
-  // Starts and waits, reaping and settling the issuer's other requests meanwhile. Task context.
+  // Starts and waits, reaping and settling the issuer's other requests meanwhile. Any context that
+  // grants wait.
   IoResult run_and_wait() noexcept;
 
   // `ended` will touch what lies on the stack of a wait: nobody may adopt it. Before start().
@@ -46,13 +52,13 @@ class BioGroup : private IssuerWork {
   static void bio_end(Bio& bio) noexcept;
   void all_ended() noexcept;
 
-  Issuer::Impl* issuer_;
+  Issuer* issuer_;
   BlockDevice* device_;
   std::vector<Bio> bios_;
   std::atomic<std::size_t> left_{0};
   std::atomic<std::uint64_t> first_error_{0};
-  bool owner_waits_ = false;        // `ended` is for the issuer's own thread.
-  Issuer::Impl* served_ = nullptr;  // Another issuer that carries it out.
+  bool owner_waits_ = false;  // `ended` is for the issuer's own thread.
+  Issuer* served_ = nullptr;  // Another issuer, which carries it out.
   Ended ended_ = nullptr;
   void* owner_ = nullptr;
 };

@@ -1,10 +1,18 @@
-#include "volume/bio_group.h"
+#include <handback/bio_group.h>
 
 #include <algorithm>
 #include <bit>
 #include <cerrno>
 
+#include "base/assert.h"
+#include "issuer/issuer_impl.h"
+
 namespace handback {
+
+BioGroup::BioGroup(Issuer& issuer, BlockDevice& device) : issuer_(&issuer), device_(&device) {}
+BioGroup::~BioGroup() {
+  HB_ASSERT(left_.load(std::memory_order_acquire) == 0, "a group of bios goes when all have ended");
+}
 
 void BioGroup::add(BioOp op, std::uint64_t addr, std::byte* data, std::size_t length, bool fua) {
   const std::size_t limit = device_->geometry().transfer_bytes_max;
@@ -37,22 +45,23 @@ void BioGroup::flush() {
 }
 
 void BioGroup::start(Ended ended, void* owner) noexcept {
-  Issuer::Impl& here = Issuer::Impl::executor(*issuer_);
-  if (&here != issuer_) {
+  check_may(Acts::submit);
+  Issuer::Impl& here = Issuer::Impl::executor(issuer_->impl());
+  if (&here != &issuer_->impl()) {
     // It must see this through before it goes.
     here.begin_background();
-    served_ = &here;
-    issuer_ = &here;
+    served_ = &here.self();
+    issuer_ = served_;
   }
   ended_ = ended;
   owner_ = owner;
   run = [](IssuerWork& work) noexcept {
     auto& group = static_cast<BioGroup&>(work);
-    Issuer::Impl* served = group.served_;
+    Issuer* served = group.served_;
     group.ended_(group, group.owner_);
-    if (served != nullptr) served->end_background();
+    if (served != nullptr) served->impl().end_background();
   };
-  BlockQueue* queue = issuer_->queue_for(*device_);
+  BlockQueue* queue = here.queue_for(*device_);
   if (queue == nullptr || bios_.empty()) {
     if (queue == nullptr) {
       first_error_.store(std::bit_cast<std::uint64_t>(IoResult::host_failure(EIO)),
@@ -70,9 +79,9 @@ void BioGroup::start(Ended ended, void* owner) noexcept {
 
 void BioGroup::all_ended() noexcept {
   if (owner_waits_) {
-    issuer_->notify(*this);
+    issuer_->impl().notify(*this);
   } else {
-    issuer_->post(*this);
+    issuer_->impl().post(*this);
   }
 }
 
@@ -90,7 +99,7 @@ IoResult BioGroup::run_and_wait() noexcept {
   bool done = false;
   keep_to_owner();
   start([](BioGroup&, void* flag) noexcept { *static_cast<bool*>(flag) = true; }, &done);
-  issuer_->wait_until([&] { return done; });
+  issuer_->impl().wait_until([&] { return done; });
   return result();
 }
 
