@@ -12,7 +12,6 @@
 #include <handback/block_device.h>
 #include <handback/error.h>
 #include <handback/kiocb.h>
-#include <handback/trace.h>
 #include <csignal>
 #include <cstddef>
 #include <cstdint>
@@ -52,8 +51,6 @@ struct Aiocb : Kiocb {
                void* context) noexcept;
   iovec segment_{};
   IovView iov_{};
-  std::uint64_t submitted_ns_ = 0;
-  std::uint64_t settled_ns_ = 0;
   enum class State : std::uint8_t { idle, submitted, delivered } state_ = State::idle;
 };
 
@@ -84,7 +81,6 @@ struct IssuerOptions {
   unsigned dios_initial =
       256;  // Pool sizes; they grow by doubling when more requests are in flight.
   unsigned bios_initial = 512;
-  TraceSink* trace = nullptr;  // Borrowed. Null: no tracing.
   // Settles requests without DIO_DEFER and those of handlers that must wait. Borrowed. Null:
   // WorkerPool::shared(), started by the first request that needs it.
   WorkerPool* workers = nullptr;

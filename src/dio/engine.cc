@@ -14,6 +14,7 @@
 #include "dio/fua_policy.h"
 #include "dio/handler.h"
 #include "dio/segment_cursor.h"
+#include "dio/trace_points.h"
 #include "issuer/worker_pool.h"
 
 namespace handback {
@@ -103,6 +104,7 @@ Outcome DioEngine::begin(Kiocb& kiocb, IovView iov, const DioRequest& request,
     const Outcome ended = request.dio_ops->end_io(
         kiocb, DioEnd{.offset = kiocb.ki_pos, .bytes = length, .result = no_memory});
     HB_ASSERT(ended.is_final(), "a request that was never started needs no continuation");
+    trace_complete(kiocb, kiocb.ki_pos, length, no_memory);
     return no_memory;
   }
   Dio& dio = *::new (record) Dio{};
@@ -223,6 +225,7 @@ Outcome DioEngine::start(Dio& dio) noexcept {
     fail(dio, built, 0);
   }
   const bool sync = kiocb.is_sync();
+  const RwQueuedPoint queued(dio);
   dio.references.store(chain.count + 1, std::memory_order_relaxed);
   if (chain.first != nullptr) {
     const ShieldScope shield;
@@ -232,7 +235,10 @@ Outcome DioEngine::start(Dio& dio) noexcept {
   // From the decrement on, unless it was the last: the request may be routed and gone on another
   // thread (async), or the last bio wakes this one (sync).
   if (dio.references.fetch_sub(1, std::memory_order_acq_rel) != 1) {
-    if (!sync) return NotFinal{};
+    if (!sync) {
+      queued.emit();
+      return NotFinal{};
+    }
     dio.issuer->wait_until([&] { return dio.ended; });
     dio.ended = false;
     kiocb.route = Route::waiter;
@@ -528,6 +534,7 @@ Outcome DioEngine::advance(Dio& dio, Outcome outcome) noexcept {
     }
   }
   if (!outcome.is_final()) return outcome;
+  trace_complete(*dio.kiocb, dio.offset, dio.length, outcome.result());
   dio.kiocb->private_ = nullptr;
   free_dio(dio);
   return outcome;
@@ -573,6 +580,7 @@ Outcome dio_rw(Kiocb& kiocb, IovView iov, const DioRequest& request) noexcept {
                                                     handler_waits(*request.dio_ops));
   if (may_need_worker && kiocb.issuer->impl().workers() == nullptr)
     return IoResult::host_failure(EAGAIN);
+  trace_rw_begin(kiocb, request, length);
   return DioEngine::begin(kiocb, iov, request, length);
 }
 

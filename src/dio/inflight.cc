@@ -4,6 +4,7 @@
 
 #include "base/assert.h"
 #include "base/context.h"
+#include "dio/trace_points.h"
 #include "issuer/issuer_impl.h"
 
 namespace handback {
@@ -154,8 +155,10 @@ DioInflight::Drain::Drain(DioInflight& inflight, Issuer& issuer, std::uint64_t o
     auto& waiter = *static_cast<State*>(entry.owner);
     waiter.issuer->notify(waiter);
   };
-  if (inflight.impl_->enter(state.entry, false) == Impl::Entered::granted) return;
-  issuer.impl().wait_until_helped([&] { return state.granted; });
+  const DrainPoint traced(state.entry);
+  if (inflight.impl_->enter(state.entry, false) != Impl::Entered::granted)
+    issuer.impl().wait_until_helped([&] { return state.granted; });
+  traced.granted(state.entry);
 }
 
 DioInflight::Drain::~Drain() {

@@ -10,6 +10,7 @@
 #include "issuer/issuer_impl.h"
 #include "issuer/issuer_registry.h"
 #include "issuer/nudge.h"
+#include "issuer/trace_record.h"
 
 namespace handback {
 namespace {
@@ -82,12 +83,21 @@ bool Issuer::Impl::adopt(Impl& owner) noexcept {
   while (!kiocbs.empty()) {
     Kiocb& kiocb = kiocbs.pop();
     ++stats_.adopted;
+    if (trace_enabled()) [[unlikely]] {
+      TraceRecord record = trace_record_of(TraceEvent::adopt, kiocb, kiocb.ki_pos,
+                                           static_cast<Aiocb&>(kiocb).iov_.length());
+      record.value = static_cast<std::uint64_t>(owner.owner_tid_);
+      trace_emit(record);
+    }
     const Outcome outcome = settle_handed_back(kiocb);
     if (outcome.is_final()) kiocb.ki_complete(kiocb, outcome);
   }
   while (!works.empty()) {
     IssuerWork& work = works.pop();
     ++stats_.adopted;
+    if (trace_enabled()) [[unlikely]]
+      trace_emit(TraceRecord{.value = static_cast<std::uint64_t>(owner.owner_tid_),
+                             .event = TraceEvent::adopt});
     work.run(work);
   }
   return true;
@@ -102,7 +112,12 @@ bool Issuer::Impl::nudge(Impl& owner) noexcept {
   owner.nudge_lock_.lock();
   const bool sent = !owner.owner_gone_ && send_nudge(owner.owner_tid_, owner.nudge_signal_);
   owner.nudge_lock_.unlock();
-  if (sent) ++stats_.nudges_sent;
+  if (sent) {
+    ++stats_.nudges_sent;
+    if (trace_enabled()) [[unlikely]]
+      trace_emit(TraceRecord{.value = static_cast<std::uint64_t>(owner.owner_tid_),
+                             .event = TraceEvent::nudge});
+  }
   return sent;
 }
 

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <chrono>
 #include <limits>
 #include <thread>
@@ -13,10 +14,10 @@
 #include "base/assert.h"
 #include "issuer/issuer_registry.h"
 #include "issuer/nudge.h"
+#include "issuer/trace_record.h"
 
 namespace handback {
 namespace {
-constexpr std::size_t trace_batch = 256;
 constexpr std::size_t queues_max = 16;
 }  // namespace
 
@@ -35,10 +36,8 @@ Issuer::Impl::Impl(Issuer& self_when_made, int event_fd, const IssuerOptions& op
       settle_in_task_(options.settle_in_task),
       workers_(options.workers),
       nudge_signal_(options.nudge_signal),
-      owner_tid_(current_tid()),
-      trace_(options.trace) {
+      owner_tid_(current_tid()) {
   queues_.reserve(queues_max);
-  if (trace_ != nullptr) trace_records_.reserve(trace_batch);
   shield_state.serve = []() noexcept {
     for (Impl* impl = thread_issuers().first; impl != nullptr; impl = impl->thread_next_)
       impl->serve_nudge();
@@ -63,7 +62,6 @@ Issuer::Impl::~Impl() {
   // A thread that pushed the last completion may still be on its way out of post().
   while (posters_.load(std::memory_order_acquire) != 0)
     std::this_thread::yield();
-  flush_trace();
 }
 
 // The thread ends before the issuer: everything in flight is settled, and what nobody will deliver
@@ -177,10 +175,6 @@ void Issuer::Impl::submit(Aiocb& aiocb) noexcept {
   if (!behaves_as_before(OldBehaviour::slot_stays)) aiocb.clear_slot();
   aiocb.route = Route::none;
   aiocb.route_reason = RouteReason::none;
-  if (trace_ != nullptr) [[unlikely]] {
-    aiocb.submitted_ns_ = monotonic_ns();
-    aiocb.settled_ns_ = 0;
-  }
   push_in_flight(1);
   ++stats_.submitted;
   const Outcome outcome = aiocb.is_write() ? aiocb.ki_filp->write_iter(aiocb, aiocb.iov_)
@@ -197,8 +191,6 @@ void Issuer::Impl::accept_final(Aiocb& aiocb, IoResult result) noexcept {
     aiocb.route = Route::submit;
     aiocb.route_reason = result.ok() ? RouteReason::submit_ended : RouteReason::error;
   }
-  if (trace_ != nullptr) [[unlikely]]
-    aiocb.settled_ns_ = monotonic_ns();
   deliverable_.push(aiocb);
   ++deliverable_count_;
 }
@@ -507,20 +499,11 @@ void Issuer::Impl::deliver(Aiocb& aiocb) noexcept {
   } else {
     ++stats_.failed;
   }
-  if (trace_ != nullptr) [[unlikely]] {
-    trace_records_.push_back(TraceRecord{
-        .submitted_ns = aiocb.submitted_ns_,
-        .settled_ns = aiocb.settled_ns_,
-        .delivered_ns = monotonic_ns(),
-        .file_id = aiocb.ki_filp->file_id(),
-        .offset = aiocb.ki_pos,
-        .length = static_cast<std::uint32_t>(aiocb.iov_.length()),
-        .flags = aiocb.ki_flags,
-        .result = aiocb.result,
-        .route = aiocb.route,
-        .reason = aiocb.route_reason,
-    });
-    if (trace_records_.size() == trace_batch) flush_trace();
+  if (trace_enabled()) [[unlikely]] {
+    TraceRecord record =
+        trace_record_of(TraceEvent::deliver, aiocb, aiocb.ki_pos, aiocb.iov_.length());
+    record.value = std::bit_cast<std::uint64_t>(aiocb.result);
+    trace_emit(record);
   }
   aiocb.state_ = Aiocb::State::delivered;
   // From here on the Aiocb is its owner's again, who may reuse or destroy it.
@@ -529,12 +512,6 @@ void Issuer::Impl::deliver(Aiocb& aiocb) noexcept {
     const ShieldLowered lowered;
     aiocb.callback(aiocb);
   }
-}
-
-void Issuer::Impl::flush_trace() noexcept {
-  if (trace_ == nullptr || trace_records_.empty()) return;
-  trace_->write(trace_records_);
-  trace_records_.clear();
 }
 
 IoResult Issuer::Impl::run(Aiocb& aiocb) noexcept {

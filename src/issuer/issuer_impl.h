@@ -176,7 +176,6 @@ class Issuer::Impl {
   }
   [[nodiscard]] const IssuerStats& stats() noexcept;
   [[nodiscard]] bool settles_in_task() const noexcept { return settle_in_task_; }
-  [[nodiscard]] bool tracing() const noexcept { return trace_ != nullptr; }
   void kick() noexcept;
 
   // Reaps the rings and publishes what that handed back. Called by the shield on the owning thread,
@@ -221,7 +220,6 @@ class Issuer::Impl {
   unsigned deliver_ready() noexcept;
   void deliver(Aiocb& aiocb) noexcept;
   void accept_final(Aiocb& aiocb, IoResult result) noexcept;
-  void flush_trace() noexcept;
   [[nodiscard]] bool nothing_ready() const noexcept;
   [[nodiscard]] bool inboxes_empty() const noexcept {
     return handed_inbox_.empty() && settled_inbox_.empty() && work_inbox_.empty() &&
@@ -280,11 +278,9 @@ class Issuer::Impl {
   Impl* registry_next_ = nullptr;
   Impl* thread_next_ = nullptr;  // ThreadIssuers'.
   IssuerStats stats_;
-  TraceSink* trace_;
-  std::vector<TraceRecord> trace_records_;
 };
 
-// Monotonic time, for traces and intervals.
+// Monotonic time, for intervals.
 [[nodiscard]] std::uint64_t monotonic_ns() noexcept;
 
 }  // namespace handback

@@ -161,7 +161,11 @@ class Put {
     PutJob job;
     job.item = &item;
     struct stat status {};
-    job.host = HostFd(open(item.host_path.c_str(), O_RDONLY | O_CLOEXEC));
+    do {
+      job.host = HostFd(open(item.host_path.c_str(), O_RDONLY | O_CLOEXEC));
+    } while (job.host.get() < 0 && errno == EINTR && interrupted_by() == 0);
+    // The user stopped the copy, so this file did not fail.
+    if (job.host.get() < 0 && errno == EINTR) return;
     if (job.host.get() < 0 || fstat(job.host.get(), &status) != 0) {
       report_.failed.push_back({item.host_path, std::strerror(errno)});
       return;

@@ -13,9 +13,7 @@ DeviceSession::DeviceSession(const std::string& path, const SessionOptions& opti
   host.read_only = !options.writable;
   host.notice = [](std::string_view text) { print_error(text); };
   device_ = value_of(handback::open_host_device(path, host), path, phase);
-  handback::IssuerOptions issuer;
-  issuer.trace = options.trace;
-  issuer_ = value_of(handback::Issuer::create(issuer), path, phase);
+  issuer_ = value_of(handback::Issuer::create(), path, phase);
   value_of(issuer_->attach(*device_), path, phase);
 }
 

@@ -3,7 +3,6 @@
 
 #include <handback/host_device.h>
 #include <handback/issuer.h>
-#include <handback/trace.h>
 #include <handback/volume.h>
 #include <memory>
 #include <string>
@@ -15,7 +14,6 @@ namespace tool {
 struct SessionOptions {
   bool writable = false;
   handback::HostEngine engine = handback::HostEngine::automatic;
-  handback::TraceSink* trace = nullptr;
   bool quiet = false;  // Says nothing of recovery.
   std::uint32_t commit_interval_ms = handback::VolumeOptions{}.commit_interval_ms;
 };

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <handback/host_device.h>
-#include <handback/trace.h>
 #include <CLI/CLI.hpp>
 #include <functional>
 #include <string>
@@ -15,14 +14,12 @@ namespace tool {
 // What a command shares with the program around it.
 struct Context {
   handback::HostEngine engine = handback::HostEngine::automatic;
-  handback::TraceSink* trace = nullptr;
   // Set by the command that was named; returns the exit code or throws Failure.
   std::function<int()> action;
 
   [[nodiscard]] SessionOptions reading() const {
     SessionOptions options;
     options.engine = engine;
-    options.trace = trace;
     return options;
   }
   [[nodiscard]] SessionOptions writing() const {

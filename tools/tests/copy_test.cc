@@ -2,7 +2,9 @@
 // command.
 #include <fcntl.h>
 #include <gmock/gmock.h>
+#include <poll.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -183,27 +185,46 @@ TEST_F(Copy, AFileDoesNotReplaceADirectory) {
   EXPECT_EQ(read_file(path("tree/x")), "now a file");
 }
 
-// A put whose trace nobody reads stops, by itself, in the middle: then something can be done to it
-// for sure.
+// A put that stands still in the middle of a tree until something was done to it: the test holds a
+// lease on one of the files, and opening it waits for the lease to be given up.
 class StoppedCopy : public Copy {
  protected:
   static constexpr int file_count = 2000;
 
-  // Runs a put of path("tree") and sends it the signal while it is blocked.
+  void SetUp() override {
+    write_file(path("probe"), "");
+    const int fd = take_lease(path("probe"));
+    if (fd < 0) GTEST_SKIP() << "the file system of " << folder() << " grants no leases";
+    close(fd);
+  }
+
+  // Runs a put of path("tree") and sends it the signal while it waits.
   Ran put_and_signal(const std::string& image, int signal_number) {
-    EXPECT_EQ(mkfifo(path("fifo").c_str(), 0600), 0);
+    const int lease = take_lease(path("tree/f5"));
+    EXPECT_GE(lease, 0);
     RunOptions options;
-    options.meanwhile = [this, signal_number](pid_t pid) {
-      const int fd = open(path("fifo").c_str(), O_RDONLY);
-      char first[1];
-      EXPECT_EQ(read(fd, first, sizeof(first)), 1);
-      kill(pid, signal_number);
-      char rest[4096];
-      while (read(fd, rest, sizeof(rest)) > 0) {
+    options.meanwhile = [lease, signal_number](pid_t pid) {
+      // Somebody has come to the file once the lease is said to be on its way out.
+      while (fcntl(lease, F_GETLEASE) == F_WRLCK) {
+        siginfo_t ended{};
+        waitid(P_PID, static_cast<id_t>(pid), &ended, WEXITED | WNOHANG | WNOWAIT);
+        if (ended.si_pid != 0) break;
+        poll(nullptr, 0, 1);
       }
-      close(fd);
+      kill(pid, signal_number);
+      fcntl(lease, F_SETLEASE, F_UNLCK);
+      close(lease);
     };
-    return run({"trace", "--output", path("fifo"), "put", image, path("tree"), "/tree"}, options);
+    return run({"put", image, path("tree"), "/tree"}, options);
+  }
+
+  // Less than 0 if there is none.
+  static int take_lease(const std::string& file) {
+    const int fd = open(file.c_str(), O_RDONLY | O_CLOEXEC);
+    // The signal that says "give it up" is one that nobody minds.
+    if (fcntl(fd, F_SETSIG, SIGURG) == 0 && fcntl(fd, F_SETLEASE, F_WRLCK) == 0) return fd;
+    close(fd);
+    return -1;
   }
 
   void write_tree() {

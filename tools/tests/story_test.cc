@@ -5,14 +5,17 @@
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "tests/program.h"
 
 namespace tool::testing {
 namespace {
 
+using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using ::testing::Not;
+using ::testing::StartsWith;
 
 class Story : public ProgramTest {};
 
@@ -143,24 +146,63 @@ TEST_F(Story, FormatWithForceEmptiesAVolume) {
   EXPECT_THAT(run({"df", image}).out, HasSubstr("'second life': 0 files, 1 directory"));
 }
 
-TEST_F(Story, TracePrintsALineForEachRequest) {
+TEST_F(Story, TracePrintsWhatHappensToEachRequest) {
   const std::string image = make_volume();
   write_file(path("f"), scrambled(200'000));
   const Ran put = run({"trace", "put", image, path("f"), "/f"});
   EXPECT_EQ(put.exit_code, 0);
-  EXPECT_THAT(put.err, HasSubstr("flags=DIRECT|WRITE|DIO_DEFER"));
-  EXPECT_THAT(put.err, HasSubstr("offset=131072 length="));
-  EXPECT_THAT(put.err, HasSubstr("route=issuer reason=extending"));
+  EXPECT_THAT(put.err, StartsWith("# tracer: nop\n#"));
+  EXPECT_THAT(put.err,
+              ContainsRegex("\n +handback-[0-9]+ +\\[[0-9]{3}\\] t\\.\\.\\.\\. +[0-9]+\\.[0-9]{6}: "
+                            "iomap_dio_rw_begin: ino 0x[0-9a-f]+ size 0x0 offset 0x0 "
+                            "length 0x20000 done_before 0x0 "
+                            "flags DIRECT\\|WRITE\\|DIO_DEFER dio_flags 0 aio 1\n"));
+  EXPECT_THAT(put.err,
+              ContainsRegex("i\\.\\.\\.\\. +[0-9.]+: iomap_dio_complete: .* error 0 ret 131072 "
+                            "route issuer reason extending context issuer adopted 0\n"));
+  EXPECT_THAT(put.err, HasSubstr(": handback_deliver: "));
+}
+
+TEST_F(Story, TraceInJsonTellsTheSameOfEachEvent) {
+  const std::string image = make_volume();
+  write_file(path("f"), scrambled(200'000));
+  EXPECT_RAN(run({"put", image, path("f"), "/f"}));
   const Ran cat = run({"trace", "--output", path("log"), "--json", "cat", image, "/f"});
   EXPECT_RAN(cat);
   EXPECT_TRUE(cat.out == read_file(path("f")));
-  const std::string log = read_file(path("log"));
-  const auto line = nlohmann::json::parse(log.substr(0, log.find('\n')));
-  EXPECT_EQ(line["flags"], "DIRECT|DIO_DEFER");
-  EXPECT_EQ(line["route"], "inline");
-  EXPECT_EQ(line["reason"], "read_ok");
-  EXPECT_LE(line["submitted_ns"], line["settled_ns"]);
-  EXPECT_LE(line["settled_ns"], line["delivered_ns"]);
+  EXPECT_RAN(run({"trace", "--output", path("log2"), "--format", "json", "cat", image, "/f"}));
+  std::uint64_t delivered_bytes = 0;
+  std::uint64_t last_ns = 0;
+  std::istringstream log(read_file(path("log")));
+  for (std::string text; std::getline(log, text);) {
+    const auto line = nlohmann::json::parse(text);
+    EXPECT_LE(last_ns, line["time_ns"].get<std::uint64_t>());
+    last_ns = line["time_ns"].get<std::uint64_t>();
+    if (line["event"] != "handback_deliver") continue;
+    EXPECT_EQ(line["thread"], "handback");
+    EXPECT_EQ(line["flags"], "DIRECT|DIO_DEFER");
+    EXPECT_EQ(line["route"], "inline");
+    EXPECT_EQ(line["reason"], "read_ok");
+    EXPECT_EQ(line["result"], "ok");
+    delivered_bytes += line["bytes"].get<std::uint64_t>();
+  }
+  EXPECT_EQ(delivered_bytes, 200'000U);
+}
+
+TEST_F(Story, TraceForPerfettoHasASpanForEachRequest) {
+  const std::string image = make_volume();
+  write_file(path("f"), scrambled(200'000));
+  EXPECT_RAN(
+      run({"trace", "--output", path("log"), "--format", "chrome", "put", image, path("f"), "/f"}));
+  const auto trace = nlohmann::json::parse(read_file(path("log")));
+  int begun = 0;
+  int ended = 0;
+  for (const auto& event : trace["traceEvents"]) {
+    if (event["ph"] == "b") ++begun;
+    if (event["ph"] == "e") ++ended;
+  }
+  EXPECT_GT(begun, 0);
+  EXPECT_EQ(begun, ended);
 }
 
 TEST_F(Story, TraceEndsAsTheCommandInItEnds) {
@@ -168,6 +210,8 @@ TEST_F(Story, TraceEndsAsTheCommandInItEnds) {
   EXPECT_EQ(run({"trace", "cat", image, "/nothing"}).exit_code, 1);
   EXPECT_EQ(run({"trace", "ls"}).exit_code, 2);
   EXPECT_EQ(run({"trace"}).exit_code, 2);
+  EXPECT_EQ(run({"trace", "--format", "xml", "ls", image}).exit_code, 2);
+  EXPECT_EQ(run({"trace", "--json", "--format", "chrome", "ls", image}).exit_code, 2);
   EXPECT_EQ(run({"trace", "trace", "ls", image}).exit_code, 2);
   EXPECT_EQ(run({"trace", "--output", folder(), "ls", image}).exit_code, 1);
 }
