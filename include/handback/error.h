@@ -34,8 +34,11 @@ enum class Errc : std::uint16_t {
   io,        // The device failed the request; the detail is the host's errno where there is one.
   damaged,   // On-disk bytes do not say what they must; the message names block and reason.
   version,   // The format is newer than, or unknown to, this program.
-  poisoned,  // An earlier flush or log write failed; every durable call fails until reopened.
+  poisoned,  // An earlier flush or log write failed (every durable call fails until reopened), or
+             // the device let a bio miss its deadline (everything fails until reopened).
   canceled,  // The object was closed before the request started.
+  timed_out,  // The device did not answer within the deadline: whether the request happened, or
+              // still will, is unknown. See deadline_device.h on the request's memory.
 };
 
 // The code's name as written above, for messages and JSON.
@@ -84,6 +87,7 @@ enum class IoDetail : std::uint16_t {
   flag_unknown,         // A bit that no kernel and no Handback defines.
   short_transfer,       // The device ended a transfer early and a retry made no progress.
   metadata_area_full,   // no_space: the checkpoint area cannot describe more extents or names.
+  missed_deadline,      // timed_out: this request; poisoned: one before it on the same device.
 };
 
 // The result of one request: bytes transferred from its start, and the first error if there was

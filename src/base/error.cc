@@ -48,6 +48,8 @@ std::string_view errc_name(Errc code) noexcept {
       return "poisoned";
     case Errc::canceled:
       return "canceled";
+    case Errc::timed_out:
+      return "timed_out";
   }
   return "unknown";
 }
@@ -144,6 +146,9 @@ std::string_view detail_sentence(IoDetail detail) {
     case IoDetail::metadata_area_full:
       return "the volume cannot describe more extents or names; remove files or format a larger "
              "volume";
+    case IoDetail::missed_deadline:
+      return "the device let a request miss its deadline, and what became of that is unknown; close "
+             "the device and open it again";
   }
   return "";
 }

@@ -34,6 +34,7 @@ TEST(Errc, IsNamedAsItIsWritten) {
       {Errc::version, "version"},
       {Errc::poisoned, "poisoned"},
       {Errc::canceled, "canceled"},
+      {Errc::timed_out, "timed_out"},
   };
   // Beyond the list there are none.
   for (unsigned value = 0; value < 100; ++value) {
@@ -164,6 +165,9 @@ TEST(DescribeResult, SaysWhatIsWrongAndWhatToDoForEveryDetail) {
       {IoDetail::metadata_area_full,
        ": the volume cannot describe more extents or names; remove files or format a larger "
        "volume"},
+      {IoDetail::missed_deadline,
+       ": the device let a request miss its deadline, and what became of that is unknown; close "
+       "the device and open it again"},
   };
   std::set<std::string> different;
   for (const auto& [detail, sentence] : sentences) {

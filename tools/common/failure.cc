@@ -51,6 +51,7 @@ int exit_code_of(handback::Errc code, Phase phase) noexcept {
       return exit_no_space;
     case Errc::io:
     case Errc::poisoned:
+    case Errc::timed_out:
       return exit_device;
     default:
       return exit_failed;
