@@ -5,6 +5,7 @@
 #include <handback/block_device.h>
 #include <handback/contract.h>
 #include <handback/coroutine.h>
+#include <handback/deadline_device.h>
 #include <handback/error.h>
 #include <handback/host_device.h>
 #include <handback/iomap.h>

@@ -1,0 +1,177 @@
+#include "block/deadline_lane.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <ctime>
+
+#include "base/assert.h"
+#include "block/bio_queue.h"
+
+namespace handback {
+namespace {
+
+constexpr std::uint64_t ns_per_s = 1'000'000'000;
+constexpr std::uint64_t ns_per_ms = 1'000'000;
+
+std::uint64_t to_ns(const timespec& time) noexcept {
+  return static_cast<std::uint64_t>(time.tv_sec) * ns_per_s +
+         static_cast<std::uint64_t>(time.tv_nsec);
+}
+
+std::uint64_t coarse_clock(void*) noexcept {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  return to_ns(now);
+}
+
+// How much later than it says it may be.
+std::uint64_t coarse_clock_error_ns() noexcept {
+  timespec resolution{};
+  ::clock_getres(CLOCK_MONOTONIC_COARSE, &resolution);
+  return to_ns(resolution);
+}
+
+}  // namespace
+
+DeadlineRule::DeadlineRule(const DeadlineOptions& options) noexcept
+    : clock(options.clock != nullptr ? options.clock : &coarse_clock),
+      clock_context(options.clock_context) {
+  HB_ASSERT(options.deadline_ms > 0, "a deadline is at least 1 ms");
+  const std::uint64_t error_ns = options.clock != nullptr ? 0 : coarse_clock_error_ns();
+  const std::uint64_t deadline_ns = options.deadline_ms * ns_per_ms + error_ns;
+  tick_ns = (deadline_ns + deadline_ticks - 1) / deadline_ticks;
+}
+
+Bio* DeadlineLane::submit(Bio* chain) noexcept {
+  BioQueue without_memory;
+  Bio* first = nullptr;
+  Bio** last = &first;
+  while (chain != nullptr) {
+    Bio& bio = *chain;
+    chain = bio.next;
+    Shadow* const shadow = pool_.take();
+    if (shadow == nullptr) [[unlikely]] {
+      bio.result = IoResult::host_failure(ENOMEM);
+      without_memory.push(bio);
+      continue;
+    }
+    shadow->op = bio.op;
+    shadow->fua = bio.fua;
+    shadow->segment_count = bio.segment_count;
+    shadow->ioprio = bio.ioprio;
+    shadow->length = bio.length;
+    shadow->addr = bio.addr;
+    shadow->segments[0] = bio.segments[0];
+    // A count that is too large is refused below.
+    const unsigned segments = std::min<unsigned>(bio.segment_count, bio_segments_max);
+    for (unsigned i = 1; i < segments; ++i)
+      shadow->segments[i] = bio.segments[i];
+    shadow->original = &bio;
+    shadow->age = 0;
+    shadow->state.store(ShadowState::in_flight, std::memory_order_relaxed);
+    ++submitted_;
+    *last = shadow;
+    last = &shadow->next;
+  }
+  *last = nullptr;
+  if (first != nullptr) inner_->submit(first);
+  return without_memory.take_all();
+}
+
+// True for one of the two that want the shadow: the answer and the deadline.
+bool DeadlineLane::claim(Shadow& shadow, ShadowState as) noexcept {
+  ShadowState expected = ShadowState::in_flight;
+  return shadow.state.compare_exchange_strong(expected, as, std::memory_order_acq_rel,
+                                              std::memory_order_acquire);
+}
+
+// The end of every shadow. Nothing of the lane is touched after the caller's bio was ended, or
+// after overdue_ was counted down: the lane may be gone then.
+void DeadlineLane::answered(Bio& bio) noexcept {
+  auto& shadow = static_cast<Shadow&>(bio);
+  auto& lane = *static_cast<DeadlineLane*>(bio.private_);
+  if (thread_token() == lane.owner_) [[likely]] {
+    // Deadlines are claimed on this thread, too: no race.
+    if (shadow.state.load(std::memory_order_relaxed) == ShadowState::late) [[unlikely]] {
+      lane.answered_late(shadow, true);
+      return;
+    }
+    Bio& original = *shadow.original;
+    original.result = shadow.result;
+    shadow.state.store(ShadowState::free, std::memory_order_relaxed);
+    lane.pool_.give_back(shadow);
+    ++lane.ended_here_;
+    original.end_io(original);
+    return;
+  }
+  if (!claim(shadow, ShadowState::free)) [[unlikely]] {
+    lane.answered_late(shadow, false);
+    return;
+  }
+  Bio& original = *shadow.original;
+  original.result = shadow.result;
+  lane.pool_.give_back_from_elsewhere(shadow);
+  lane.ended_elsewhere_.fetch_add(1, std::memory_order_release);
+  original.end_io(original);
+}
+
+void DeadlineLane::answered_late(Shadow& shadow, bool here) noexcept {
+  shadow.state.store(ShadowState::free, std::memory_order_relaxed);
+  if (here) {
+    ++late_answers_;
+    pool_.give_back(shadow);
+  } else {
+    pool_.give_back_from_elsewhere(shadow);
+  }
+  overdue_.fetch_sub(1, std::memory_order_release);
+}
+
+unsigned DeadlineLane::look_at_clock() noexcept {
+  const std::uint64_t now = rule_.now();
+  if (now < next_tick_ns_) [[likely]]
+    return 0;
+  next_tick_ns_ = now + rule_.tick_ns;
+  unsigned ended = 0;
+  // An answer that is here is not late, however long this thread was away.
+  while (const unsigned answers = inner_->poll())
+    ended += answers - take_late_answers();
+  if (in_flight() != 0) ended += grow_older();
+  return ended;
+}
+
+// Ages count looks, not time alone: a process that was stopped, and its device with it, has not
+// been let down.
+unsigned DeadlineLane::grow_older() noexcept {
+  unsigned ended = 0;
+  pool_.for_each([&](Shadow& shadow) {
+    if (shadow.state.load(std::memory_order_relaxed) != ShadowState::in_flight) return;
+    if (++shadow.age > deadline_ticks && end_late(shadow)) ++ended;
+  });
+  return ended;
+}
+
+bool DeadlineLane::end_late(Shadow& shadow) noexcept {
+  // Before the claim: the answer may come right after it.
+  overdue_.fetch_add(1, std::memory_order_relaxed);
+  if (!claim(shadow, ShadowState::late)) {
+    overdue_.fetch_sub(1, std::memory_order_relaxed);
+    return false;
+  }
+  // The late answer does not touch `original`.
+  Bio& original = *shadow.original;
+  ++ended_here_;
+  // Before the end: who has seen one bio time out sees no later one succeed.
+  rule_.poisoned.store(true, std::memory_order_release);
+  original.result = IoResult::failure(Errc::timed_out, IoDetail::missed_deadline);
+  original.end_io(original);
+  return true;
+}
+
+std::int64_t DeadlineLane::bounded(std::int64_t timeout_ns) const noexcept {
+  if (timeout_ns == 0 || in_flight() == 0) return timeout_ns;
+  const std::uint64_t now = rule_.now();
+  const auto left = static_cast<std::int64_t>(next_tick_ns_ > now ? next_tick_ns_ - now : 0);
+  return timeout_ns < 0 ? left : std::min(timeout_ns, left);
+}
+
+}  // namespace handback
