@@ -1,12 +1,7 @@
 #include "base/context.h"
 
 namespace handback {
-namespace {
-thread_local char token;
-}  // namespace
 
-const void* thread_token() noexcept {
-  return &token;
-}
+[[gnu::tls_model("initial-exec")]] constinit thread_local char thread_mark = 0;
 
 }  // namespace handback

@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "base/assert.h"
-#include "block/bio_queue.h"
 #include "block/deadline_lane.h"
 
 namespace handback {
@@ -95,36 +94,20 @@ class DeadlineQueue final : public BlockQueue, public RegistersBuffers {
     core_.lane_opened(*lane_);
   }
   ~DeadlineQueue() override {
-    HB_ASSERT(refused_.empty() && lane_->in_flight() == 0,
+    HB_ASSERT(!lane_->has_refused() && lane_->in_flight() == 0,
               "a queue is closed only when none of its bios is in flight");
     core_.lane_closed(std::move(lane_));
   }
 
-  void submit(Bio* chain) noexcept override {
-    if (core_.rule.poisoned.load(std::memory_order_acquire)) [[unlikely]] {
-      refuse(chain);
-      return;
-    }
-    if (Bio* left = lane_->submit(chain); left != nullptr) [[unlikely]]
-      push_refused(left);
-  }
-
+  void submit(Bio* chain) noexcept override { lane_->submit(chain); }
   void kick() noexcept override { lane_->inner().kick(); }
-
-  unsigned poll() noexcept override {
-    if (refused_.empty()) [[likely]]
-      return lane_->poll();
-    const unsigned ended = end_bios(refused_.take_all());
-    return ended + lane_->poll();
-  }
-
+  unsigned poll() noexcept override { return lane_->poll(); }
   void wait(std::int64_t timeout_ns) noexcept override {
-    lane_->inner().wait(refused_.empty() ? lane_->bounded(timeout_ns) : 0);
+    lane_->inner().wait(lane_->bounded(timeout_ns));
   }
-
   // Without a descriptor its owner polls it right before the sleep, which ends what was refused.
   [[nodiscard]] int wait_fd() noexcept override {
-    return refused_.empty() ? lane_->inner().wait_fd() : -1;
+    return lane_->has_refused() ? -1 : lane_->inner().wait_fd();
   }
 
   bool register_buffer(std::span<std::byte> memory) noexcept override {
@@ -135,23 +118,9 @@ class DeadlineQueue final : public BlockQueue, public RegistersBuffers {
   }
 
  private:
-  void refuse(Bio* chain) noexcept {
-    for (Bio* bio = chain; bio != nullptr; bio = bio->next)
-      bio->result = IoResult::failure(Errc::poisoned, IoDetail::missed_deadline);
-    push_refused(chain);
-  }
-  void push_refused(Bio* chain) noexcept {
-    while (chain != nullptr) {
-      Bio& bio = *chain;
-      chain = bio.next;
-      refused_.push(bio);
-    }
-  }
-
   DeadlineDevice::Core& core_;
   RegistersBuffers* registers_;  // Of the queue below; null if it has none.
   std::unique_ptr<DeadlineLane> lane_;
-  BioQueue refused_;  // Have their result; end in the next poll().
 };
 
 // Holds what late answers need until the process ends, where leak checkers see that it is meant.

@@ -5,7 +5,6 @@
 #include <ctime>
 
 #include "base/assert.h"
-#include "block/bio_queue.h"
 
 namespace handback {
 namespace {
@@ -42,40 +41,21 @@ DeadlineRule::DeadlineRule(const DeadlineOptions& options) noexcept
   tick_ns = (deadline_ns + deadline_ticks - 1) / deadline_ticks;
 }
 
-Bio* DeadlineLane::submit(Bio* chain) noexcept {
-  BioQueue without_memory;
-  Bio* first = nullptr;
-  Bio** last = &first;
+void DeadlineLane::refuse(Bio* chain, IoResult result) noexcept {
   while (chain != nullptr) {
     Bio& bio = *chain;
     chain = bio.next;
-    Shadow* const shadow = pool_.take();
-    if (shadow == nullptr) [[unlikely]] {
-      bio.result = IoResult::host_failure(ENOMEM);
-      without_memory.push(bio);
-      continue;
-    }
-    shadow->op = bio.op;
-    shadow->fua = bio.fua;
-    shadow->segment_count = bio.segment_count;
-    shadow->ioprio = bio.ioprio;
-    shadow->length = bio.length;
-    shadow->addr = bio.addr;
-    shadow->segments[0] = bio.segments[0];
-    // A count that is too large is refused below.
-    const unsigned segments = std::min<unsigned>(bio.segment_count, bio_segments_max);
-    for (unsigned i = 1; i < segments; ++i)
-      shadow->segments[i] = bio.segments[i];
-    shadow->original = &bio;
-    shadow->age = 0;
-    shadow->state.store(ShadowState::in_flight, std::memory_order_relaxed);
-    ++submitted_;
-    *last = shadow;
-    last = &shadow->next;
+    refuse_one(bio, result);
   }
-  *last = nullptr;
-  if (first != nullptr) inner_->submit(first);
-  return without_memory.take_all();
+}
+
+void DeadlineLane::refuse_one(Bio& bio, IoResult result) noexcept {
+  bio.result = result;
+  refused_.push(bio);
+}
+
+IoResult DeadlineLane::no_memory() noexcept {
+  return IoResult::host_failure(ENOMEM);
 }
 
 // True for one of the two that want the shadow: the answer and the deadline.
@@ -168,6 +148,7 @@ bool DeadlineLane::end_late(Shadow& shadow) noexcept {
 }
 
 std::int64_t DeadlineLane::bounded(std::int64_t timeout_ns) const noexcept {
+  if (has_refused()) return 0;
   if (timeout_ns == 0 || in_flight() == 0) return timeout_ns;
   const std::uint64_t now = rule_.now();
   const auto left = static_cast<std::int64_t>(next_tick_ns_ > now ? next_tick_ns_ - now : 0);

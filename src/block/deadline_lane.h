@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "block/bio_queue.h"
 #include "block/deadline_shadow.h"
 
 namespace handback {
@@ -42,18 +43,45 @@ class DeadlineLane {
 
   [[nodiscard]] BlockQueue& inner() noexcept { return *inner_; }
 
-  // Moves the bios of `chain` to the device below. Returns those that no memory was left for, as a
-  // chain.
-  Bio* submit(Bio* chain) noexcept;
+  // Hands `chain` to the device below, unless that is poisoned.
+  void submit(Bio* chain) noexcept {
+    if (rule_.poisoned.load(std::memory_order_acquire)) [[unlikely]] {
+      refuse(chain, IoResult::failure(Errc::poisoned, IoDetail::missed_deadline));
+      return;
+    }
+    Bio* first = nullptr;
+    Bio** last = &first;
+    for (Bio* next = nullptr; chain != nullptr; chain = next) {
+      next = chain->next;
+      Shadow* const shadow = pool_.take();
+      if (shadow == nullptr) [[unlikely]] {
+        refuse_one(*chain, no_memory());
+        continue;
+      }
+      shadow->stand_in_for(*chain);
+      ++submitted_;
+      *last = shadow;
+      last = &shadow->next;
+    }
+    *last = nullptr;
+    if (first != nullptr) [[likely]]
+      inner_->submit(first);
+  }
 
-  // Ends what was answered, and looks at the clock now and then. Returns how many of the callers'
-  // bios were ended here.
+  // Ends what was refused or answered, and looks at the clock now and then. Returns how many of the
+  // callers' bios were ended here.
   unsigned poll() noexcept {
     unsigned ended = inner_->poll();
-    ended -= take_late_answers();
-    const bool busy = ended != 0 && (++busy_polls_ & 63U) != 0;
-    return busy ? ended : ended + look_at_clock();
+    if (late_answers_ != 0 || !refused_.empty()) [[unlikely]]
+      ended = ended - take_late_answers() + end_bios(refused_.take_all());
+    if (ended != 0 && --busy_polls_left_ != 0) [[likely]]
+      return ended;
+    busy_polls_left_ = busy_polls_max;
+    return ended + look_at_clock();
   }
+
+  // Bios that have their result and end in the next poll().
+  [[nodiscard]] bool has_refused() const noexcept { return !refused_.empty(); }
 
   // How long to sleep at most if `timeout_ns` was asked for.
   [[nodiscard]] std::int64_t bounded(std::int64_t timeout_ns) const noexcept;
@@ -70,6 +98,12 @@ class DeadlineLane {
   }
 
  private:
+  // A thread that always finds something still looks at the clock after so many polls.
+  static constexpr unsigned busy_polls_max = 64;
+
+  void refuse(Bio* chain, IoResult result) noexcept;
+  void refuse_one(Bio& bio, IoResult result) noexcept;
+  static IoResult no_memory() noexcept;
   static void answered(Bio& bio) noexcept;
   static bool claim(Shadow& shadow, ShadowState as) noexcept;
   void answered_late(Shadow& shadow, bool here) noexcept;
@@ -88,8 +122,9 @@ class DeadlineLane {
   std::uint64_t submitted_ = 0;
   std::uint64_t ended_here_ = 0;
   std::uint64_t next_tick_ns_ = 0;
-  unsigned busy_polls_ = 0;
+  unsigned busy_polls_left_ = busy_polls_max;
   unsigned late_answers_ = 0;  // That the owner's poll saw.
+  BioQueue refused_;
   ShadowPool pool_;
   std::atomic<std::uint64_t> ended_elsewhere_{0};
   std::atomic<std::uint64_t> overdue_{0};

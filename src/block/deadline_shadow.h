@@ -6,6 +6,7 @@
 
 #include <handback/bio.h>
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <new>
@@ -26,6 +27,25 @@ struct Shadow : Bio {
   Bio* original = nullptr;  // The caller's. Not to be touched when late.
   std::atomic<ShadowState> state{ShadowState::free};
   std::uint8_t age = 0;  // In ticks of the deadline. The owning thread's.
+
+  // Becomes what the device below sees of `bio`. Owner only.
+  void stand_in_for(Bio& bio) noexcept {
+    op = bio.op;
+    fua = bio.fua;
+    segment_count = bio.segment_count;
+    ioprio = bio.ioprio;
+    length = bio.length;
+    addr = bio.addr;
+    segments[0] = bio.segments[0];
+    if (bio.segment_count > 1) {
+      // A count that is too large is refused below.
+      const unsigned count = std::min<unsigned>(bio.segment_count, bio_segments_max);
+      std::copy(bio.segments + 1, bio.segments + count, segments + 1);
+    }
+    original = &bio;
+    age = 0;
+    state.store(ShadowState::in_flight, std::memory_order_relaxed);
+  }
 };
 
 // Shadows that never move and are never destroyed before the pool: the owner looks at all of them
