@@ -25,13 +25,16 @@ struct HostDeviceOptions {
   bool read_only = false;
   unsigned queue_depth = 256;  // Bios at the ring at once, per queue: 1 to 4096. More wait.
   unsigned threads = 8;        // Of the pool: 1 to 1024. As many bios are at the host at once.
+  // A bio that the host does not answer in that time ends with timed_out, and the device is
+  // poisoned (deadline_device.h). 0: bios wait for ever.
+  unsigned deadline_ms = 30'000;
   // Receives each notice once per process ("io_uring is not permitted here, using 8 threads").
   // Null: standard error.
   std::function<void(std::string_view)> notice = nullptr;
 };
 
 // Opens an existing regular file or block device, and owns it exclusively (shared, if read_only)
-// until the device is destroyed.
+// until the device is destroyed, or until the process ends if bios were overdue then.
 // Errors: not_found, permission, is_a_directory, read_only, busy (naming the holding process),
 //         invalid (neither file nor block device, or empty), not_supported, io.
 [[nodiscard]] Result<std::unique_ptr<BlockDevice>> open_host_device(

@@ -19,6 +19,9 @@
 namespace handback {
 namespace {
 constexpr std::size_t queues_max = 16;
+// Of a sleep on several queues: a queue may have to look at its clock (deadline_device.h), and a
+// thread that sleeps here has I/O in flight, so it seldom sleeps for so long.
+constexpr std::int64_t common_sleep_ns_max = 100'000'000;
 }  // namespace
 
 std::uint64_t monotonic_ns() noexcept {
@@ -461,11 +464,8 @@ void Issuer::Impl::sleep_in_queue(std::int64_t timeout_ns) noexcept {
   }
   if (ended != 0) return;
   timespec limit{};
-  if (timeout_ns >= 0) {
-    limit.tv_sec = timeout_ns / 1'000'000'000;
-    limit.tv_nsec = timeout_ns % 1'000'000'000;
-  }
-  ::ppoll(fds.data(), count, timeout_ns >= 0 ? &limit : nullptr, nullptr);
+  limit.tv_nsec = timeout_ns < 0 ? common_sleep_ns_max : std::min(timeout_ns, common_sleep_ns_max);
+  ::ppoll(fds.data(), count, &limit, nullptr);
 }
 
 // --- delivery ---

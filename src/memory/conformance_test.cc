@@ -1,3 +1,4 @@
+#include <handback/deadline_device.h>
 #include <handback/memory_device.h>
 
 #include "block/device_conformance.h"
@@ -76,7 +77,17 @@ DeviceUnderTest limited_memory() {
           }};
 }
 
-HB_INSTANTIATE_CONFORMANCE(memory, memory(), memory_of_512(), null(), limited_memory());
+DeviceUnderTest memory_with_a_deadline() {
+  return {"memory_with_a_deadline", [](const DeviceRequest& request) {
+            MemoryDeviceOptions options;
+            options.size_bytes = request.size_bytes;
+            options.volatile_cache = true;
+            return as_requested(make_deadline_device(make_memory_device(options)), request);
+          }};
+}
+
+HB_INSTANTIATE_CONFORMANCE(memory, memory(), memory_of_512(), null(), limited_memory(),
+                           memory_with_a_deadline());
 
 }  // namespace
 }  // namespace handback::testing

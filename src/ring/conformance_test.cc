@@ -19,7 +19,7 @@ enum class Backing : std::uint8_t { file, loop_device, loop_device_of_4096 };
 
 Result<std::shared_ptr<BlockDevice>> make(Backing backing, HostEngine engine,
                                           const UringFeatures& allowed,
-                                          const DeviceRequest& request) {
+                                          const DeviceRequest& request, unsigned deadline_ms) {
   auto stack = std::make_shared<Stack>();
   std::string path = stack->folder.file("device");
   if (auto made = create_host_file(path, request.size_bytes); !made) {
@@ -36,6 +36,7 @@ Result<std::shared_ptr<BlockDevice>> make(Backing backing, HostEngine engine,
   options.read_only = request.read_only;
   options.queue_depth = request.queue_depth;
   options.threads = 4;
+  options.deadline_ms = deadline_ms;
   auto opened = open_host_device_with(path, options, allowed);
   if (!opened) return tl::unexpected(opened.error());
   stack->device = std::move(*opened);
@@ -44,9 +45,10 @@ Result<std::shared_ptr<BlockDevice>> make(Backing backing, HostEngine engine,
 }
 
 DeviceUnderTest device(std::string name, Backing backing, HostEngine engine,
-                       const UringFeatures& allowed = {}) {
-  return {std::move(name),
-          [=](const DeviceRequest& request) { return make(backing, engine, allowed, request); }};
+                       const UringFeatures& allowed = {}, unsigned deadline_ms = 0) {
+  return {std::move(name), [=](const DeviceRequest& request) {
+            return make(backing, engine, allowed, request, deadline_ms);
+          }};
 }
 
 // As on a kernel that has the next best mode only, and on one that has nothing optional.
@@ -74,7 +76,9 @@ HB_INSTANTIATE_CONFORMANCE(
     device("io_uring_with_nothing_optional", Backing::file, HostEngine::io_uring,
            nothing_optional()),
     device("threads_on_a_file", Backing::file, HostEngine::threads),
-    device("threads_on_a_block_device", Backing::loop_device, HostEngine::threads));
+    device("threads_on_a_block_device", Backing::loop_device, HostEngine::threads),
+    device("io_uring_with_a_deadline", Backing::file, HostEngine::io_uring, {}, 30'000),
+    device("threads_with_a_deadline", Backing::file, HostEngine::threads, {}, 30'000));
 
 }  // namespace
 }  // namespace handback::testing

@@ -41,6 +41,16 @@ TEST_P(Engine, TellsItsName) {
   EXPECT_EQ(host_engine_name(*device_), GetParam() == HostEngine::threads ? "threads" : "io_uring");
 }
 
+TEST_P(Engine, TellsItsNameWithoutADeadlineToo) {
+  make_file(path_, 1U << 20);
+  HostDeviceOptions options;
+  options.engine = GetParam();
+  options.deadline_ms = 0;
+  const auto device = open_host_device(path_, options);
+  ASSERT_TRUE(device) << device.error().message();
+  EXPECT_EQ(host_engine_name(**device), GetParam() == HostEngine::threads ? "threads" : "io_uring");
+}
+
 TEST_P(Engine, AReadBeyondTheEndOfAFileThatShrankKeepsWhatItGot) {
   open(1U << 20);
   QueueDriver driver(*device_);

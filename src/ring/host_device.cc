@@ -4,6 +4,7 @@
 
 #include <cstring>
 
+#include "block/deadline_device.h"
 #include "ring/host_block_device.h"
 #include "ring/host_error.h"
 #include "ring/host_geometry.h"
@@ -80,8 +81,13 @@ Result<std::unique_ptr<BlockDevice>> open_host_device_with(const std::string& pa
     if (!started) return tl::unexpected(started.error());
     pool = std::move(*started);
   }
-  return std::make_unique<HostBlockDevice>(std::move(file), std::move(geometry), std::move(pool),
-                                           options.queue_depth, allowed);
+  auto device = std::make_unique<HostBlockDevice>(std::move(file), std::move(geometry),
+                                                  std::move(pool), options.queue_depth, allowed);
+  if (options.deadline_ms == 0) return device;
+  DeadlineOptions deadline;
+  deadline.deadline_ms = options.deadline_ms;
+  deadline.notice = options.notice;
+  return make_deadline_device(std::move(device), deadline);
 }
 
 Result<std::unique_ptr<BlockDevice>> open_host_device(const std::string& path,
@@ -90,6 +96,9 @@ Result<std::unique_ptr<BlockDevice>> open_host_device(const std::string& path,
 }
 
 std::string_view host_engine_name(const BlockDevice& device) noexcept {
+  if (const auto* const outer = dynamic_cast<const DeadlineDevice*>(&device)) {
+    return host_engine_name(outer->inner());
+  }
   const auto* const host = dynamic_cast<const HostBlockDevice*>(&device);
   if (host == nullptr) return "";
   return host->uses_threads() ? "threads" : "io_uring";
