@@ -46,6 +46,9 @@ class BioGroup : private IssuerWork {
 
   // Requires: ended. ok, or the first error.
   [[nodiscard]] IoResult result() const noexcept;
+  // Requires: ended. Takes `buffer` away and keeps it until the process ends, if one of the bios
+  // was not answered within its deadline (deadline_device.h): the device may still use it.
+  void keep_if_unanswered(AlignedBuffer& buffer) const;
 
  private:
   void add(BioOp op, std::uint64_t addr, std::byte* data, std::size_t length, bool fua);
@@ -57,6 +60,7 @@ class BioGroup : private IssuerWork {
   std::vector<Bio> bios_;
   std::atomic<std::size_t> left_{0};
   std::atomic<std::uint64_t> first_error_{0};
+  std::atomic<bool> unanswered_{false};
   bool owner_waits_ = false;  // `ended` is for the issuer's own thread.
   Issuer* served_ = nullptr;  // Another issuer, which carries it out.
   Ended ended_ = nullptr;

@@ -107,7 +107,7 @@ class Volume;
 // says. Reads end at the file's size; holes and unwritten extents read as zeros. Writes allocate,
 // extend the file if they end beyond its size, and with DSYNC or SYNC are durable with all that is
 // needed to read them back. Errors of a request: invalid, not_supported, too_large, no_space,
-// would_block, io, read_only, poisoned.
+// would_block, io, timed_out, read_only, poisoned.
 class VolumeFile : public File {
  public:
   // Requires: no request in flight on it through this handle. An unlinked file's space is freed
@@ -125,7 +125,7 @@ class VolumeFile : public File {
 
   // Makes the file exactly this long: frees what lies beyond, or extends with a hole. Waits for
   // requests in flight beyond the new end, of any issuer of this process. Durable after the next
-  // commit. Errors: too_large, read_only, poisoned, io.
+  // commit. Errors: too_large, read_only, poisoned, io, timed_out.
   [[nodiscard]] Result<void> truncate(Issuer& issuer, std::uint64_t size_bytes);
 
   // Allocates unwritten extents for the holes of the range, without changing the size.
@@ -165,7 +165,7 @@ class Volume {
   ~Volume();
 
   // Commits and writes a checkpoint, so that the next open has nothing to replay. No call may
-  // follow. Requires: every VolumeFile is gone. Errors: poisoned, io.
+  // follow. Requires: every VolumeFile is gone. Errors: poisoned, io, timed_out.
   [[nodiscard]] Result<void> close(Issuer& issuer);
 
   [[nodiscard]] const RecoveryReport& recovery() const noexcept;

@@ -5,6 +5,7 @@
 #include <cerrno>
 
 #include "base/assert.h"
+#include "issuer/abandoned_buffer.h"
 #include "issuer/issuer_impl.h"
 
 namespace handback {
@@ -88,6 +89,8 @@ void BioGroup::all_ended() noexcept {
 void BioGroup::bio_end(Bio& bio) noexcept {
   auto& group = *static_cast<BioGroup*>(bio.private_);
   if (!bio.result.ok()) {
+    if (bio.result.code() == Errc::timed_out)
+      group.unanswered_.store(true, std::memory_order_relaxed);
     std::uint64_t none = 0;
     group.first_error_.compare_exchange_strong(
         none, std::bit_cast<std::uint64_t>(bio.result.with_bytes(0)), std::memory_order_relaxed);
@@ -101,6 +104,10 @@ IoResult BioGroup::run_and_wait() noexcept {
   start([](BioGroup&, void* flag) noexcept { *static_cast<bool*>(flag) = true; }, &done);
   issuer_->impl().wait_until([&] { return done; });
   return result();
+}
+
+void BioGroup::keep_if_unanswered(AlignedBuffer& buffer) const {
+  if (unanswered_.load(std::memory_order_relaxed)) abandon(std::move(buffer));
 }
 
 IoResult BioGroup::result() const noexcept {

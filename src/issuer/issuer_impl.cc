@@ -463,9 +463,14 @@ void Issuer::Impl::sleep_in_queue(std::int64_t timeout_ns) noexcept {
     }
   }
   if (ended != 0) return;
+  if (!queues_.empty() && (timeout_ns < 0 || timeout_ns > common_sleep_ns_max))
+    timeout_ns = common_sleep_ns_max;
   timespec limit{};
-  limit.tv_nsec = timeout_ns < 0 ? common_sleep_ns_max : std::min(timeout_ns, common_sleep_ns_max);
-  ::ppoll(fds.data(), count, &limit, nullptr);
+  if (timeout_ns >= 0) {
+    limit.tv_sec = timeout_ns / 1'000'000'000;
+    limit.tv_nsec = timeout_ns % 1'000'000'000;
+  }
+  ::ppoll(fds.data(), count, timeout_ns >= 0 ? &limit : nullptr, nullptr);
 }
 
 // --- delivery ---

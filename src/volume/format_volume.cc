@@ -3,6 +3,7 @@
 #include <handback/bio_group.h>
 
 #include <algorithm>
+#include <initializer_list>
 #include <random>
 
 #include "volume/device_claim.h"
@@ -66,7 +67,9 @@ Result<void> Volume::format(Issuer& issuer, BlockDevice& device, const FormatOpt
     for (const std::uint64_t at : {superblock_block, layout.backup_superblock}) {
       BioGroup probe(issuer, device);
       probe.read(at * fs_block, block.span());
-      if (const IoResult read = probe.run_and_wait(); !read.ok()) return io_failed(read);
+      const IoResult read = probe.run_and_wait();
+      probe.keep_if_unanswered(block);
+      if (!read.ok()) return io_failed(read);
       MetaHeader header;
       if (meta_peek(block.span(), MetaType::superblock, at, &header) != MetaFault::magic) {
         return fail(Errc::exists,
@@ -93,20 +96,25 @@ Result<void> Volume::format(Issuer& issuer, BlockDevice& device, const FormatOpt
 
   // The old superblocks go first and the new ones come last: a format that is cut off leaves no
   // volume.
-  const auto write = [&](auto&& fill) -> IoResult {
+  const auto write = [&](auto&& fill, std::initializer_list<AlignedBuffer*> from) -> IoResult {
     BioGroup group(issuer, device);
     fill(group);
-    if (const IoResult written = group.run_and_wait(); !written.ok()) return written;
+    const IoResult written = group.run_and_wait();
+    for (AlignedBuffer* buffer : from)
+      group.keep_if_unanswered(*buffer);
+    if (!written.ok()) return written;
     if (!geometry.volatile_cache) return IoResult::success(0);
     BioGroup flush(issuer, device);
     flush.flush();
     return flush.run_and_wait();
   };
-  const IoResult erased = write([&](BioGroup& group) {
-    std::fill_n(block.data(), fs_block, std::byte{0});
-    group.write(superblock_block * fs_block, block.span());
-    group.write(layout.backup_superblock * fs_block, block.span());
-  });
+  const IoResult erased = write(
+      [&](BioGroup& group) {
+        std::fill_n(block.data(), fs_block, std::byte{0});
+        group.write(superblock_block * fs_block, block.span());
+        group.write(layout.backup_superblock * fs_block, block.span());
+      },
+      {&block});
   if (!erased.ok()) return io_failed(erased);
 
   AlignedBuffer checkpoint(fs_block);
@@ -122,21 +130,25 @@ Result<void> Volume::format(Issuer& issuer, BlockDevice& device, const FormatOpt
     root_encode(root, superblock.volume_id, root_blocks[i],
                 roots.span().subspan(i * fs_block, fs_block));
   }
-  const IoResult filled = write([&](BioGroup& group) {
-    group.write(layout.slot_start[0] * fs_block, checkpoint.span());
-    for (std::size_t i = 0; i < root_blocks.size(); ++i) {
-      group.write(root_blocks[i] * fs_block, roots.span().subspan(i * fs_block, fs_block));
-    }
-  });
+  const IoResult filled = write(
+      [&](BioGroup& group) {
+        group.write(layout.slot_start[0] * fs_block, checkpoint.span());
+        for (std::size_t i = 0; i < root_blocks.size(); ++i) {
+          group.write(root_blocks[i] * fs_block, roots.span().subspan(i * fs_block, fs_block));
+        }
+      },
+      {&checkpoint, &roots});
   if (!filled.ok()) return io_failed(filled);
 
   AlignedBuffer backup(fs_block);
   superblock_encode(superblock, superblock_block, block.span());
   superblock_encode(superblock, layout.backup_superblock, backup.span());
-  const IoResult named = write([&](BioGroup& group) {
-    group.write(superblock_block * fs_block, block.span());
-    group.write(layout.backup_superblock * fs_block, backup.span());
-  });
+  const IoResult named = write(
+      [&](BioGroup& group) {
+        group.write(superblock_block * fs_block, block.span());
+        group.write(layout.backup_superblock * fs_block, backup.span());
+      },
+      {&block, &backup});
   if (!named.ok()) return io_failed(named);
   return {};
 }

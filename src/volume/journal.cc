@@ -245,6 +245,7 @@ void Journal::write_step_ended(BioGroup& group, void* owner) noexcept {
   Lock lock(journal.metadata_lock_);
   lead_from_here(journal.leader_);
   if (!result.ok() || journal.error_) {
+    group.keep_if_unanswered(journal.record_buffer_);
     journal.writing_ = false;
     journal.leader_->end_background();
     journal.fail(result, lock);
@@ -388,6 +389,8 @@ void Journal::checkpoint_step_ended(BioGroup& group, void* owner) noexcept {
   // After a failure elsewhere, too: a checkpoint must not make visible what a failed flush left
   // behind.
   if (!result.ok() || journal.error_) {
+    group.keep_if_unanswered(point.blocks);
+    group.keep_if_unanswered(point.root_block);
     journal.checkpoint_.reset();
     journal.root_being_written_ = false;
     leader.end_background();

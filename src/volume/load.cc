@@ -69,10 +69,12 @@ class Loader {
     return tl::unexpected(Stop{});
   }
 
-  Step read(std::uint64_t block, std::span<std::byte> to) {
+  // Fills `to`.
+  Step read(std::uint64_t block, AlignedBuffer& to) {
     BioGroup group(issuer_.self(), device_);
-    group.read(block * fs_block, to);
+    group.read(block * fs_block, to.span());
     const IoResult result = group.run_and_wait();
+    group.keep_if_unanswered(to);
     volume_.blocks_read += to.size() / fs_block;
     if (result.ok()) return {};
     return failed(Error(Errc::io, fmt::format("{}: reading block {} failed: {}; check the device",
@@ -108,14 +110,14 @@ Step Loader::read_superblock() {
               fmt::format("{}: too short to hold a volume; is the path right?", device_.name())));
   }
   AlignedBuffer block(fs_block);
-  if (Step step = read(superblock_block, block.span()); !step) return step;
+  if (Step step = read(superblock_block, block); !step) return step;
   auto first = superblock_decode(block.span(), superblock_block);
   if (first) {
     volume_.superblock = std::move(*first);
   } else {
     if (first.error().code() == Errc::version) return failed(std::move(first.error()));
     const std::uint64_t backup = device_blocks - 1;
-    if (Step step = read(backup, block.span()); !step) return step;
+    if (Step step = read(backup, block); !step) return step;
     auto second = superblock_decode(block.span(), backup);
     if (!second) {
       if (second.error().code() == Errc::version) return failed(std::move(second.error()));
@@ -144,7 +146,7 @@ Step Loader::read_superblock() {
                     total * fs_block, device_.name(), device_.geometry().size_bytes)));
   }
   if (findings_ != nullptr && !volume_.recovery.backup_superblock_used) {
-    if (Step step = read(total - 1, block.span()); !step) return step;
+    if (Step step = read(total - 1, block); !step) return step;
     if (auto backup = superblock_decode(block.span(), total - 1); !backup) {
       noticed(total - 1, "superblock", backup.error().message(),
               "none while block 0 is good; there is no second copy to fall back on");
@@ -158,7 +160,7 @@ Step Loader::read_roots() {
   std::array<std::string, 2> problems;
   AlignedBuffer block(fs_block);
   for (std::size_t i = 0; i < root_blocks.size(); ++i) {
-    if (Step step = read(root_blocks[i], block.span()); !step) return step;
+    if (Step step = read(root_blocks[i], block); !step) return step;
     auto root = root_decode(block.span(), volume_.superblock, root_blocks[i]);
     if (!root) {
       problems[i] = root.error().message();
@@ -187,7 +189,7 @@ Step Loader::read_checkpoint() {
       (root.checkpoint_bytes + meta_payload_bytes_max - 1) / meta_payload_bytes_max;
   const std::uint64_t start = volume_.superblock.layout.slot_start[root.slot];
   AlignedBuffer area(blocks * fs_block);
-  if (Step step = read(start, area.span()); !step) return step;
+  if (Step step = read(start, area); !step) return step;
   std::vector<std::byte> payload;
   payload.reserve(root.checkpoint_bytes);
   for (std::uint64_t i = 0; i < blocks; ++i) {
@@ -300,7 +302,7 @@ Step Loader::apply_record(std::span<const std::byte> payload, std::uint64_t bloc
 Step Loader::replay_log() {
   const Layout& layout = volume_.superblock.layout;
   AlignedBuffer area(layout.log_blocks * fs_block);
-  if (Step step = read(layout.log_start, area.span()); !step) return step;
+  if (Step step = read(layout.log_start, area); !step) return step;
   const std::span<const std::byte> log = area.span();
   std::uint64_t position = volume_.root.log_position;
   std::uint64_t sequence = volume_.root.log_sequence;

@@ -60,6 +60,7 @@ void TailCleaner::write() noexcept {
 void TailCleaner::step_ended(BioGroup& group, void* owner) noexcept {
   auto& cleaner = *static_cast<TailCleaner*>(owner);
   const IoResult result = group.result();
+  group.keep_if_unanswered(cleaner.buffer_);
   if (result.ok() && cleaner.reading_) {
     cleaner.reading_ = false;
     cleaner.write();

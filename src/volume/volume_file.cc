@@ -130,9 +130,10 @@ Outcome VolumeFile::Impl::end_io(Kiocb& kiocb, const DioEnd& end) noexcept {
       const IoResult settled = volume.write_settled(inode, end.offset, end_offset, end.unwritten);
       if (!settled.ok()) result = settled;
     }
-  } else if (is_extending(end_offset)) {
+  } else {
+    volume.write_failed(result);
     // It may have left something behind the end of the file, in its last block.
-    inode.open->tail_unclean.store(true, std::memory_order_relaxed);
+    if (is_extending(end_offset)) inode.open->tail_unclean.store(true, std::memory_order_relaxed);
   }
   if (has(kiocb.ki_flags, KiocbFlags::append)) append_ended();
   return result;
@@ -273,8 +274,10 @@ Result<void> VolumeFile::Impl::truncate(Issuer& issuer, std::uint64_t size) {
   if (size > old_size && inode.open->tail_unclean.load(std::memory_order_relaxed)) {
     TailCleaner cleaner(issuer.impl(), volume.device(), inode, round_down(old_size, fs_block));
     const IoResult cleaned = cleaner.run_and_wait();
-    if (!cleaned.ok())
+    if (!cleaned.ok()) {
+      volume.write_failed(cleaned);
       return fail(cleaned.code(), "zeroing the file's tail failed: " + describe(cleaned));
+    }
   }
   if (auto done = volume.set_size(inode, size); !done) return done;
   if (size < old_size && size % fs_block != 0) {

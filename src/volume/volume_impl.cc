@@ -104,11 +104,10 @@ std::uint64_t VolumeImpl::blocks_waiting() const {
 Result<void> VolumeImpl::check_writable_locked() const {
   if (read_only_) return fail(Errc::read_only, "the volume is open read-only; open it for writing");
   if (journal_.error()) {
-    return fail(
-        Errc::poisoned,
-        fmt::format("an earlier flush or log write failed ({}); close the volume, check the "
-                    "device, and open it again",
-                    describe(*journal_.error())));
+    return fail(Errc::poisoned, fmt::format("an earlier flush or log write failed, or the device "
+                                            "did not answer ({}); close the volume, check the "
+                                            "device, and open it again",
+                                            describe(*journal_.error())));
   }
   return {};
 }
@@ -122,6 +121,11 @@ IoResult VolumeImpl::check_writable_io() const noexcept {
   if (read_only_) return IoResult::failure(Errc::read_only);
   if (journal_.failed()) return IoResult::failure(Errc::poisoned);
   return {};
+}
+
+void VolumeImpl::write_failed(IoResult result) noexcept {
+  // `poisoned` is the device's word for writes after one that timed out.
+  if (result.code() == Errc::timed_out || result.code() == Errc::poisoned) journal_.poison(result);
 }
 
 // Converting parts of unwritten extents must not fail, and may leave one extent per block of them;

@@ -76,6 +76,9 @@ class VolumeImpl final : private JournalClient {
   // The writable volume's state as an error, if it has one: read only, or poisoned.
   Result<void> check_writable() const;
   IoResult check_writable_io() const noexcept;
+  // A write of file data has failed. If nobody knows what became of it, it may still land, and no
+  // block may change hands any more: the volume is poisoned. Any context but device.
+  void write_failed(IoResult result) noexcept;
 
   [[nodiscard]] VolumeInfo info() const;
   [[nodiscard]] BlockDevice& device() const noexcept { return device_; }

@@ -75,6 +75,7 @@ void clean_tail(Prelude& prelude) noexcept {
       [](TailCleaner& cleaner, void* owner) noexcept {
         auto& waiting = *static_cast<Prelude*>(owner);
         const IoResult result = cleaner.result();
+        if (!result.ok()) waiting.file.volume.write_failed(result);
         dio_inflight_impl(waiting.file.inode.open->inflight).leave(waiting.range);
         // Not from here: this is still inside the cleaner, which goes with the prelude.
         waiting.prepared = result;
@@ -98,6 +99,7 @@ Outcome write_after_tail_blocking(VolumeFile::Impl& file, Kiocb& kiocb, IovView 
     TailCleaner cleaner(kiocb.issuer->impl(), file.volume.device(), file.inode, last);
     const IoResult cleaned = cleaner.run_and_wait();
     if (!cleaned.ok()) {
+      file.volume.write_failed(cleaned);
       if (has(kiocb.ki_flags, KiocbFlags::append)) file.append_ended();
       return cleaned;
     }
