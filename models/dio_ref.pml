@@ -1,5 +1,6 @@
 // A dio is completed once, by whoever drops its last reference: the submission holds one until every
 // bio is on its way.
+// stands for: src/dio/reference_count.h: drop
 // stands for: src/dio/engine.cc: bio_end
 // stands for: src/dio/engine.cc: drop_last_reference
 // stands for: src/dio/engine.cc: start

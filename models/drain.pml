@@ -3,7 +3,7 @@
 // stands for: src/issuer/issuer_impl.h: wait_until_helped
 // stands for: src/issuer/issuer_impl.cc: run_handed_back
 // stands for: src/issuer/adoption.cc: adopt
-// stands for: src/dio/inflight.cc: leave
+// stands for: src/dio/range_table.h: leave
 // twin: WAIT_RUNS_NOTHING the kernel's self-drain: the completion is in the waiter's own queue
 // twin: NO_ADOPTION running one's own queue is not enough: the other thread is elsewhere
 // twin: COUNT_AT_DELIVER the count waits for a delivery that waits for the drain

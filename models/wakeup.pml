@@ -2,7 +2,7 @@
 // afterwards. Neither order may be turned round by a store buffer.
 // stands for: src/issuer/wake.h: announce_sleep
 // stands for: src/issuer/wake.h: wake
-// stands for: src/issuer/wake.cc: end_sleep
+// stands for: src/issuer/wake.h: end_sleep
 // stands for: src/issuer/issuer_impl.h: sleep
 // stands for: src/issuer/inbox.h: push
 // twin: NO_LOOK what came before the flag was seen is slept through

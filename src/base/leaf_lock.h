@@ -8,23 +8,23 @@
 #include <atomic>
 #include <cstdint>
 
+#include "base/concurrency.h"
 #include "base/context.h"
 #include "base/shield.h"
 
 namespace handback {
 
-class LeafLock {
+template <typename Concurrency>
+class BasicLeafLock {
  public:
-  LeafLock() = default;
-  LeafLock(const LeafLock&) = delete;
-  LeafLock& operator=(const LeafLock&) = delete;
+  BasicLeafLock() = default;
+  BasicLeafLock(const BasicLeafLock&) = delete;
+  BasicLeafLock& operator=(const BasicLeafLock&) = delete;
 
   // The holder shields itself: a nudge served in between could want the same lock.
   void lock() noexcept {
     shield_raise();
-#ifndef NDEBUG
-    rank_taken(LockRank::leaf);
-#endif
+    if constexpr (Concurrency::leaf_rank_checked) rank_taken(LockRank::leaf);
     std::uint32_t expected = free_;
     if (state_.compare_exchange_strong(expected, held_, std::memory_order_acquire)) [[likely]]
       return;
@@ -34,15 +34,13 @@ class LeafLock {
   void unlock() noexcept {
     if (state_.exchange(free_, std::memory_order_release) == contended_) [[unlikely]]
       state_.notify_one();
-#ifndef NDEBUG
-    rank_released(LockRank::leaf);
-#endif
+    if constexpr (Concurrency::leaf_rank_checked) rank_released(LockRank::leaf);
     shield_lower();
   }
 
  private:
   void lock_contended() noexcept {
-    for (int spin = 0; spin < 64; ++spin) {
+    for (int spin = 0; spin < Concurrency::lock_spins; ++spin) {
       std::uint32_t expected = free_;
       if (state_.compare_exchange_weak(expected, held_, std::memory_order_acquire)) return;
     }
@@ -54,7 +52,9 @@ class LeafLock {
   static constexpr std::uint32_t free_ = 0;
   static constexpr std::uint32_t held_ = 1;
   static constexpr std::uint32_t contended_ = 2;
-  std::atomic<std::uint32_t> state_{free_};
+  typename Concurrency::template Atomic<std::uint32_t> state_{free_};
 };
+
+using LeafLock = BasicLeafLock<HostConcurrency>;
 
 }  // namespace handback

@@ -5,10 +5,12 @@
 #pragma once
 
 #include <handback/iomap.h>
-#include <atomic>
 #include <cstdint>
 
+#include "dio/first_error.h"
+#include "dio/handoff.h"
 #include "dio/inflight.h"
+#include "dio/reference_count.h"
 #include "issuer/issuer_impl.h"
 
 namespace handback {
@@ -39,12 +41,8 @@ struct Dio {
   bool first_bio_used = false;
   bool ended = false;  // Synchronous caller: its own thread sets and reads it.
 
-  std::atomic<std::uint32_t> references{0};
-  // The first error (IoResult as bits), 0 for none: bios race, the first one wins.
-  std::atomic<std::uint64_t> first_error{0};
-  // 1 + where the first failed bio (by offset) begins, 0 for none: everything before it was
-  // transferred.
-  std::atomic<std::uint32_t> failed_at{0};
+  ReferenceCount<> references;
+  FirstError<> first_error;
 
   RangeEntry range;
   struct Resume : IssuerWork {
@@ -54,8 +52,7 @@ struct Dio {
   // Settling: the stage that runs or waits for its continuation, and who goes on when that ended.
   enum class Stage : std::uint8_t { end_io, sync } stage = Stage::end_io;
   enum class ResumeAs : std::uint8_t { start, settle, advance } resume_as = ResumeAs::start;
-  enum class Handoff : std::uint8_t { running, returned, ended };
-  std::atomic<Handoff> handoff{Handoff::running};
+  Handoff<> handoff;
   IoResult pending_result;
 
   DioBio first_bio;

@@ -4,7 +4,7 @@
 //   dio_rw -> (stand in line for the range) -> start -> build bios -> submit -> drop the
 //   submission's reference bio end -> record the error -> drop a reference last reference ->
 //   drop_reference routes -> settle -> finish
-#include <bit>
+#include <algorithm>
 #include <cerrno>
 #include <new>
 
@@ -226,7 +226,7 @@ Outcome DioEngine::start(Dio& dio) noexcept {
   }
   const bool sync = kiocb.is_sync();
   const RwQueuedPoint queued(dio);
-  dio.references.store(chain.count + 1, std::memory_order_relaxed);
+  dio.references.set(chain.count + 1);
   if (chain.first != nullptr) {
     const ShieldScope shield;
     queue->submit(chain.first);
@@ -234,7 +234,7 @@ Outcome DioEngine::start(Dio& dio) noexcept {
 
   // From the decrement on, unless it was the last: the request may be routed and gone on another
   // thread (async), or the last bio wakes this one (sync).
-  if (dio.references.fetch_sub(1, std::memory_order_acq_rel) != 1) {
+  if (!dio.references.drop()) {
     if (!sync) {
       queued.emit();
       return NotFinal{};
@@ -375,14 +375,7 @@ IoResult DioEngine::build_mapping(Dio& dio, const Iomap& iomap, std::uint64_t of
 // --- completion ---
 
 void DioEngine::fail(Dio& dio, IoResult error, std::uint32_t at) noexcept {
-  // Stored as at + 1, so that 0 can mean "nothing failed".
-  std::uint32_t lowest = dio.failed_at.load(std::memory_order_relaxed);
-  while ((lowest == 0 || at + 1 < lowest) &&
-         !dio.failed_at.compare_exchange_weak(lowest, at + 1, std::memory_order_relaxed)) {
-  }
-  std::uint64_t none = 0;
-  dio.first_error.compare_exchange_strong(none, std::bit_cast<std::uint64_t>(error.with_bytes(0)),
-                                          std::memory_order_relaxed);
+  dio.first_error.record(error, at);
 }
 
 void DioEngine::bio_end(Bio& bio) noexcept {
@@ -391,8 +384,7 @@ void DioEngine::bio_end(Bio& bio) noexcept {
     fail(dio, bio.result, static_cast<DioBio&>(bio).at);
   }
   free_bio(dio, bio);
-  // acq_rel: the last one sees every bio's data and error.
-  if (dio.references.fetch_sub(1, std::memory_order_acq_rel) == 1) drop_last_reference(dio);
+  if (dio.references.drop()) drop_last_reference(dio);
 }
 
 // The one exit of an asynchronous request whose last bio ended after submission returned.
@@ -406,7 +398,7 @@ void DioEngine::drop_last_reference(Dio& dio) noexcept {
   const RouteDecision decision = route_completion(CompletionFacts{
       .sync_caller = false,
       .write = dio.write,
-      .failed = dio.first_error.load(std::memory_order_relaxed) != 0,
+      .failed = dio.first_error.any(),
       .extending = dio.write && dio.request.dio_ops->is_extending(dio.offset + dio.length),
       .unwritten = dio.unwritten,
       .new_extent = dio.new_extent,
@@ -466,14 +458,12 @@ Outcome DioEngine::settle_handed_back(Kiocb& kiocb) noexcept {
 }
 
 IoResult DioEngine::result_of(const Dio& dio) noexcept {
-  const std::uint64_t error = dio.first_error.load(std::memory_order_relaxed);
-  if (error == 0) return IoResult::success(dio.length_valid);
+  if (!dio.first_error.any()) return IoResult::success(dio.length_valid);
   // A failed write that had to allocate or convert leaves its range unwritten, so no byte of it
   // counts.
   const bool converts = dio.unwritten || dio.new_extent || dio.shared;
-  const std::uint32_t failed_at = dio.failed_at.load(std::memory_order_relaxed) - 1;
-  const std::uint32_t prefix = converts ? 0 : std::min(failed_at, dio.length_valid);
-  return std::bit_cast<IoResult>(error).with_bytes(prefix);
+  const std::uint32_t prefix = converts ? 0 : std::min(dio.first_error.at(), dio.length_valid);
+  return dio.first_error.error().with_bytes(prefix);
 }
 
 // Settles what the bios left: clears what was read beyond the end, then the file's part, stage by
@@ -497,7 +487,7 @@ Outcome DioEngine::settle(Dio& dio) noexcept {
 Outcome DioEngine::run_stage(Dio& dio, IoResult result) noexcept {
   Kiocb& kiocb = *dio.kiocb;
   const bool sync = kiocb.is_sync();
-  dio.handoff.store(Dio::Handoff::running, std::memory_order_relaxed);
+  dio.handoff.begin();
   const DioEnd end{.offset = dio.offset,
                    .bytes = dio.length,
                    .result = result,
@@ -516,10 +506,7 @@ Outcome DioEngine::run_stage(Dio& dio, IoResult result) noexcept {
   }
   // The continuation may have ended on another thread before the file returned: whoever comes
   // second goes on.
-  if (dio.handoff.exchange(Dio::Handoff::returned, std::memory_order_acq_rel) ==
-      Dio::Handoff::ended) {
-    return dio.pending_result;
-  }
+  if (dio.handoff.returned_second()) return dio.pending_result;
   return NotFinal{};
 }
 
@@ -550,8 +537,7 @@ void DioEngine::end_pending(Kiocb& kiocb, IoResult result) noexcept {
   const bool here = Issuer::Impl::has_executor(*dio.issuer);
   const bool finishes = dio.stage == Dio::Stage::sync;
   Issuer::Impl& issuer = *dio.issuer;
-  if (dio.handoff.exchange(Dio::Handoff::ended, std::memory_order_acq_rel) == Dio::Handoff::running)
-    return;
+  if (!dio.handoff.ended_second()) return;
   if (!finishes && dio.needs_sync && !may_run_handler_here(dio)) {
     to_worker(dio, Dio::ResumeAs::advance);
     return;

@@ -8,63 +8,8 @@
 #include "issuer/issuer_impl.h"
 
 namespace handback {
-namespace {
 
-constexpr bool excludes_others(RangeMode mode) noexcept {
-  return mode == RangeMode::write_exclusive || mode == RangeMode::everything;
-}
-
-constexpr bool modes_conflict(RangeMode a, RangeMode b) noexcept {
-  if (a == RangeMode::everything || b == RangeMode::everything) return true;
-  if (a == RangeMode::read || b == RangeMode::read) return false;
-  return a == RangeMode::write_exclusive || b == RangeMode::write_exclusive;
-}
-
-}  // namespace
-
-bool ranges_conflict(const RangeEntry& a, const RangeEntry& b) noexcept {
-  return a.offset < b.end && b.offset < a.end && modes_conflict(a.mode, b.mode);
-}
-
-void DioInflight::Impl::activate(RangeEntry& entry) noexcept {
-  entry.previous = nullptr;
-  entry.next = active;
-  if (active != nullptr) active->previous = &entry;
-  active = &entry;
-  ++active_count;
-  if (excludes_others(entry.mode)) ++excluding_count;
-}
-
-bool DioInflight::Impl::held_back(const RangeEntry& entry, const RangeEntry* up_to) const noexcept {
-  if (excluding_count != 0 || excludes_others(entry.mode)) {
-    for (const RangeEntry* other = active; other != nullptr; other = other->next) {
-      if (ranges_conflict(entry, *other)) return true;
-    }
-  }
-  for (const RangeEntry* other = waiting_first; other != up_to; other = other->next) {
-    if (ranges_conflict(entry, *other)) return true;
-  }
-  return false;
-}
-
-DioInflight::Impl::Entered DioInflight::Impl::enter(RangeEntry& entry, bool nowait) noexcept {
-  lock.lock();
-  if (!held_back(entry, nullptr)) [[likely]] {
-    activate(entry);
-    lock.unlock();
-    return Entered::granted;
-  }
-  if (nowait) {
-    lock.unlock();
-    return Entered::refused;
-  }
-  entry.next = nullptr;
-  entry.previous = waiting_last;
-  (waiting_last != nullptr ? waiting_last->next : waiting_first) = &entry;
-  waiting_last = &entry;
-  lock.unlock();
-  return Entered::queued;
-}
+template struct RangeTable<HostConcurrency>;
 
 bool DioInflight::Impl::stands_in_line(const RangeEntry& entry) noexcept {
   lock.lock();
@@ -73,42 +18,6 @@ bool DioInflight::Impl::stands_in_line(const RangeEntry& entry) noexcept {
     other = other->next;
   lock.unlock();
   return other != nullptr;
-}
-
-void DioInflight::Impl::leave(RangeEntry& entry) noexcept {
-  lock.lock();
-  (entry.previous != nullptr ? entry.previous->next : active) = entry.next;
-  if (entry.next != nullptr) entry.next->previous = entry.previous;
-  --active_count;
-  if (excludes_others(entry.mode)) --excluding_count;
-  if (waiting_first == nullptr) [[likely]] {
-    lock.unlock();
-    return;
-  }
-  // Those that start leave the line for the active list. They are called only after the lock is
-  // released, and any of them may be gone as soon as it was called: hence its own chain, read
-  // before the call.
-  RangeEntry* started = nullptr;
-  RangeEntry** started_end = &started;
-  for (RangeEntry* candidate = waiting_first; candidate != nullptr;) {
-    RangeEntry* next_candidate = candidate->next;
-    if (!held_back(*candidate, candidate)) {
-      (candidate->previous != nullptr ? candidate->previous->next : waiting_first) =
-          candidate->next;
-      (candidate->next != nullptr ? candidate->next->previous : waiting_last) = candidate->previous;
-      activate(*candidate);
-      candidate->granted_next = nullptr;
-      *started_end = candidate;
-      started_end = &candidate->granted_next;
-    }
-    candidate = next_candidate;
-  }
-  lock.unlock();
-  while (started != nullptr) {
-    RangeEntry* next_started = started->granted_next;
-    started->granted(*started);
-    started = next_started;
-  }
 }
 
 DioInflight::Impl& dio_inflight_impl(DioInflight& inflight) noexcept {

@@ -3,6 +3,8 @@
 
 #include <atomic>
 
+#include "base/concurrency.h"
+
 namespace handback {
 
 // First in, first out; one thread.
@@ -47,7 +49,7 @@ class LocalQueue {
 // push() and empty() are sequentially consistent: together with the issuer's sleeping flag they
 // form the "push, then look for a sleeper" against "say sleeping, then look at the queue" pair that
 // must not reorder.
-template <typename Node>
+template <typename Node, typename Concurrency = HostConcurrency>
 class SharedInbox {
  public:
   void push(Node& node) noexcept {
@@ -83,7 +85,7 @@ class SharedInbox {
   }
 
  private:
-  std::atomic<Node*> head_{nullptr};
+  typename Concurrency::template Atomic<Node*> head_{nullptr};
 };
 
 }  // namespace handback

@@ -11,14 +11,16 @@
 #include <new>
 #include <vector>
 
-#include "base/context.h"
+#include "base/concurrency.h"
 
 namespace handback {
 
-template <std::size_t record_bytes>
+template <std::size_t record_bytes, typename Concurrency = HostConcurrency>
 class SlabPool {
  public:
-  explicit SlabPool(unsigned count_initial) : owner_(thread_token()) { grow(count_initial); }
+  explicit SlabPool(unsigned count_initial) : owner_(Concurrency::this_thread()) {
+    grow(count_initial);
+  }
   SlabPool(const SlabPool&) = delete;
   SlabPool& operator=(const SlabPool&) = delete;
 
@@ -36,7 +38,7 @@ class SlabPool {
   // Any thread. `record` came from take() and is not used any more.
   void give_back(void* record) noexcept {
     auto* slot = ::new (record) Slot{nullptr};
-    if (thread_token() == owner_) [[likely]] {
+    if (Concurrency::this_thread() == owner_) [[likely]] {
       slot->next = free_;
       free_ = slot;
       return;
@@ -78,7 +80,7 @@ class SlabPool {
   Slot* free_ = nullptr;
   unsigned count_ = 0;
   std::vector<std::unique_ptr<Record[]>> slabs_;
-  alignas(64) std::atomic<Slot*> returned_{nullptr};
+  alignas(64) typename Concurrency::template Atomic<Slot*> returned_{nullptr};
 };
 
 }  // namespace handback

@@ -21,25 +21,20 @@ Result<int> Wake::open_event_fd() {
   return fd;
 }
 
-Wake::~Wake() {
-  ::close(event_fd_);
+EventFd::~EventFd() {
+  ::close(fd_);
 }
 
-void Wake::end_sleep() noexcept {
-  // A waker that won the flag may not have written yet, while later ones have. Its write then makes
-  // a later sleep short, and is read there; none may stay unread, or no sleep would ever last
-  // again. Hence a count.
-  if (!sleeping_.exchange(false, std::memory_order_seq_cst)) ++writes_owed_;
-  if (writes_owed_ == 0) return;
+std::uint64_t EventFd::read() noexcept {
   std::uint64_t count = 0;
-  if (::read(event_fd_, &count, sizeof count) == sizeof count) writes_owed_ -= count;
+  return ::read(fd_, &count, sizeof count) == sizeof count ? count : 0;
 }
 
-void Wake::signal() noexcept {
+void EventFd::write() noexcept {
   const std::uint64_t one = 1;
   ssize_t written = 0;
   do {
-    written = ::write(event_fd_, &one, sizeof one);
+    written = ::write(fd_, &one, sizeof one);
   } while (written < 0 && errno == EINTR);
   HB_ASSERT(written == sizeof one, "an eventfd that is read at each wake-up cannot overflow");
 }

@@ -5,43 +5,78 @@
 #include <handback/error.h>
 #include <atomic>
 #include <cstdint>
+#include <utility>
+
+#include "base/concurrency.h"
 
 namespace handback {
 
-class Wake {
+// The protocol. Event counts: write() adds one, and read() takes and returns all that was added, 0
+// if nothing was.
+template <typename Event, typename Concurrency = HostConcurrency>
+class WakeProtocol {
  public:
-  // Errors: io (the host is out of descriptors).
-  [[nodiscard]] static Result<int> open_event_fd();
-
-  explicit Wake(int event_fd) noexcept : event_fd_(event_fd) {}
-  Wake(const Wake&) = delete;
-  Wake& operator=(const Wake&) = delete;
-  ~Wake();
-
-  [[nodiscard]] int event_fd() const noexcept { return event_fd_; }
+  template <typename... Arguments>
+  explicit WakeProtocol(Arguments&&... arguments) noexcept
+      : event_(std::forward<Arguments>(arguments)...) {}
+  WakeProtocol(const WakeProtocol&) = delete;
+  WakeProtocol& operator=(const WakeProtocol&) = delete;
 
   // Owner. Says that it is about to sleep; it must then look at its inboxes once more before it
   // does: a thread that pushed before the flag was visible will not write.
   void announce_sleep() noexcept { sleeping_.store(true, std::memory_order_seq_cst); }
 
   // Owner. Must follow announce_sleep(), slept or not.
-  void end_sleep() noexcept;
+  void end_sleep() noexcept {
+    // A waker that won the flag may not have written yet, while later ones have. Its write then
+    // makes a later sleep short, and is read there; none may stay unread, or no sleep would ever
+    // last again. Hence a count.
+    if (!sleeping_.exchange(false, std::memory_order_seq_cst)) ++writes_owed_;
+    if (writes_owed_ != 0) writes_owed_ -= event_.read();
+  }
 
   // Any thread. A hint: the owner may be about to change it.
   [[nodiscard]] bool sleeping() const noexcept { return sleeping_.load(std::memory_order_relaxed); }
 
   // Any thread, after it pushed something.
   void wake() noexcept {
-    if (sleeping_.load(std::memory_order_seq_cst) && sleeping_.exchange(false)) signal();
+    if (sleeping_.load(std::memory_order_seq_cst) && sleeping_.exchange(false)) event_.write();
   }
 
- private:
-  void signal() noexcept;
+ protected:
+  [[nodiscard]] const Event& event() const noexcept { return event_; }
 
-  int event_fd_;
+ private:
+  Event event_;
   std::uint64_t writes_owed_ =
       0;  // Owner: wakers that won the flag and whose writes were not read yet.
-  std::atomic<bool> sleeping_{false};
+  typename Concurrency::template Atomic<bool> sleeping_{false};
+};
+
+// Owns an eventfd.
+class EventFd {
+ public:
+  explicit EventFd(int fd) noexcept : fd_(fd) {}
+  EventFd(const EventFd&) = delete;
+  EventFd& operator=(const EventFd&) = delete;
+  ~EventFd();
+
+  void write() noexcept;
+  std::uint64_t read() noexcept;
+  [[nodiscard]] int fd() const noexcept { return fd_; }
+
+ private:
+  int fd_;
+};
+
+class Wake : public WakeProtocol<EventFd> {
+ public:
+  // Errors: io (the host is out of descriptors).
+  [[nodiscard]] static Result<int> open_event_fd();
+
+  explicit Wake(int event_fd) noexcept : WakeProtocol(event_fd) {}
+
+  [[nodiscard]] int event_fd() const noexcept { return event().fd(); }
 };
 
 }  // namespace handback

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <csignal>
 #include <future>
 #include <mutex>
@@ -51,64 +50,20 @@ Result<void> WorkerPool::Impl::start(unsigned threads) {
                                          threads, error.what()));
   }
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  stats_.threads = static_cast<unsigned>(workers_.size());
+  threads_ = static_cast<unsigned>(workers_.size());
   return started;
 }
 
 WorkerPool::Impl::~Impl() {
-  lock_.lock();
-  stopping_ = true;
-  Worker* idle = idle_;
-  idle_ = nullptr;
-  lock_.unlock();
-  while (idle != nullptr) {
-    Worker* next = idle->next_idle;
-    Issuer::Impl& issuer = idle->issuer->impl();
-    idle->idle.store(false, std::memory_order_seq_cst);
-    issuer.wake();
-    idle = next;
-  }
+  line_.stop();
   for (auto& worker : workers_)
     worker->thread.join();
-}
-
-void WorkerPool::Impl::add(IssuerWork& work) noexcept {
-  lock_.lock();
-  line_.push(work);
-  ++stats_.queued;
-  stats_.depth_max = std::max(stats_.depth_max, ++depth_);
-  Worker* woken = idle_;
-  if (woken != nullptr) {
-    idle_ = woken->next_idle;
-    ++stats_.wakeups;
-  }
-  lock_.unlock();
-  if (woken == nullptr) return;
-  // The worker stays: it goes only with the pool, which outlives whoever adds.
-  woken->idle.store(false, std::memory_order_seq_cst);
-  woken->issuer->impl().wake();
-}
-
-IssuerWork* WorkerPool::Impl::next(Worker& worker) noexcept {
-  IssuerWork* work = nullptr;
-  lock_.lock();
-  if (!line_.empty()) {
-    work = &line_.pop();
-    --depth_;
-    ++stats_.settled;
-  } else if (!stopping_) {
-    worker.idle.store(true, std::memory_order_relaxed);
-    worker.next_idle = idle_;
-    idle_ = &worker;
-  }
-  lock_.unlock();
-  return work;
 }
 
 void WorkerPool::Impl::run(Worker& worker) noexcept {
   Issuer::Impl& issuer = worker.issuer->impl();
   for (;;) {
-    IssuerWork* work = next(worker);
+    IssuerWork* work = line_.next(worker);
     if (work == nullptr) {
       if (!worker.idle.load(std::memory_order_relaxed)) break;
       // Sleeps here, and sees through what earlier work has started.
@@ -125,8 +80,9 @@ void WorkerPool::Impl::run(Worker& worker) noexcept {
 }
 
 WorkerPoolStats WorkerPool::Impl::stats() const noexcept {
-  const std::lock_guard guard(lock_);
-  return stats_;
+  WorkerPoolStats stats = line_.stats();
+  stats.threads = threads_;
+  return stats;
 }
 
 // --- the public face ---

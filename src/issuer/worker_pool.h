@@ -6,8 +6,8 @@
 #include <thread>
 #include <vector>
 
-#include "base/leaf_lock.h"
 #include "issuer/issuer_impl.h"
+#include "issuer/worker_line.h"
 
 namespace handback {
 
@@ -21,28 +21,24 @@ class WorkerPool::Impl {
   Result<void> start(unsigned threads);
 
   // Runs `work` once in worker context, in its turn. Any thread, device context included.
-  void add(IssuerWork& work) noexcept;
+  void add(IssuerWork& work) noexcept { line_.add(work); }
 
   [[nodiscard]] WorkerPoolStats stats() const noexcept;
 
  private:
   struct Worker {
     std::unique_ptr<Issuer> issuer;  // Made and destroyed by its thread.
-    std::atomic<bool> idle{false};   // Set under lock_; cleared by who wakes it.
+    std::atomic<bool> idle{false};
     Worker* next_idle = nullptr;
     std::thread thread;
+
+    void wake() noexcept { issuer->impl().wake(); }
   };
 
   void run(Worker& worker) noexcept;
-  // The oldest work, or null: then `worker` was put on the idle list, unless the pool is stopping.
-  IssuerWork* next(Worker& worker) noexcept;
 
-  mutable LeafLock lock_;
-  LocalQueue<IssuerWork> line_;
-  std::uint64_t depth_ = 0;
-  Worker* idle_ = nullptr;
-  bool stopping_ = false;
-  WorkerPoolStats stats_;
+  WorkerLine<IssuerWork, Worker> line_;
+  unsigned threads_ = 0;
   std::vector<std::unique_ptr<Worker>> workers_;
 };
 
