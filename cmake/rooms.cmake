@@ -5,7 +5,8 @@
 #           PUBLIC_HEADERS iomap.h             # Of include/handback/.
 #           LIBRARIES fmt::fmt                 # External, private.
 #           PUBLIC_LIBRARIES tl::expected      # External, seen in its headers.
-#           TEST_USES memory ring)             # Rooms that only its tests use.
+#           TEST_USES memory ring              # Rooms that only its tests use.
+#           TEST_LIBRARIES Boost::context)     # External, of its tests.
 #
 #   hb_program(NAME handback SOURCES a.cc b.cc LIBRARIES CLI11::CLI11 [INSTALL])
 #
@@ -17,7 +18,7 @@
 # which contain nothing else: an upward include does not build.
 
 function(hb_room)
-  cmake_parse_arguments(room "" "NAME" "MAY_USE;PUBLIC_HEADERS;LIBRARIES;PUBLIC_LIBRARIES;TEST_USES"
+  cmake_parse_arguments(room "" "NAME" "MAY_USE;PUBLIC_HEADERS;LIBRARIES;PUBLIC_LIBRARIES;TEST_USES;TEST_LIBRARIES"
                         ${ARGN})
   if(room_UNPARSED_ARGUMENTS OR NOT room_NAME)
     message(FATAL_ERROR "hb_room: NAME is missing, or unknown: ${room_UNPARSED_ARGUMENTS}")
@@ -66,7 +67,7 @@ function(hb_room)
     add_executable(${room_NAME}_test ${test_sources})
     target_link_libraries(
       ${room_NAME}_test PRIVATE handback_flags ${target} ${test_used} ${used} ${room_LIBRARIES}
-                                ${room_PUBLIC_LIBRARIES} GTest::gmock_main)
+                                ${room_PUBLIC_LIBRARIES} ${room_TEST_LIBRARIES} GTest::gmock_main)
     hb_precompile_test_headers(${room_NAME}_test)
     hb_discover_tests(${room_NAME}_test LABEL unit PREFIX ${room_NAME}.)
   endif()
