@@ -33,22 +33,24 @@ class WorkerLine {
     if (woken != nullptr) wake(*woken);
   }
 
-  // The oldest work, or null: then `worker`, which calls this, is on the idle list and sleeps until
-  // its flag is cleared; unless the line was stopped, then the flag is clear.
-  Work* next(Worker& worker) noexcept {
-    Work* work = nullptr;
-    lock_.lock();
-    if (!line_.empty()) {
-      work = &line_.pop();
-      --depth_;
-      ++stats_.settled;
-    } else if (!stopping_) {
-      worker.idle.store(true, std::memory_order_relaxed);
-      worker.next_idle = idle_;
-      idle_ = &worker;
+  // The life of a worker: runs work in its turn, and calls `sleep` with a predicate, to return once
+  // that is true, while there is none. Returns when the line was stopped and is empty.
+  template <typename Run, typename Sleep>
+  void serve(Worker& worker, Run run, Sleep sleep) noexcept {
+    for (;;) {
+      Work* work = nullptr;
+      switch (next(worker, &work)) {
+        case Turn::work:
+          run(*work);
+          break;
+        case Turn::idle:
+          // It may have been woken already.
+          sleep([&worker] { return !worker.idle.load(std::memory_order_seq_cst); });
+          break;
+        case Turn::end:
+          return;
+      }
     }
-    lock_.unlock();
-    return work;
   }
 
   // Whoever finds the line empty from now on does not sleep any more.
@@ -71,6 +73,25 @@ class WorkerLine {
   }
 
  protected:
+  enum class Turn : std::uint8_t { work, idle, end };
+
+  // The oldest work, or a place for `worker` on the idle list, or the end. That a worker was put on
+  // the list is no longer to be seen from its flag: whoever adds next may have cleared it.
+  Turn next(Worker& worker, Work** work) noexcept {
+    const std::lock_guard guard(lock_);
+    if (!line_.empty()) {
+      *work = &line_.pop();
+      --depth_;
+      ++stats_.settled;
+      return Turn::work;
+    }
+    if (stopping_) return Turn::end;
+    worker.idle.store(true, std::memory_order_relaxed);
+    worker.next_idle = idle_;
+    idle_ = &worker;
+    return Turn::idle;
+  }
+
   static void wake(Worker& worker) noexcept {
     worker.idle.store(false, std::memory_order_seq_cst);
     worker.wake();

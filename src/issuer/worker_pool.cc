@@ -62,21 +62,18 @@ WorkerPool::Impl::~Impl() {
 
 void WorkerPool::Impl::run(Worker& worker) noexcept {
   Issuer::Impl& issuer = worker.issuer->impl();
-  for (;;) {
-    IssuerWork* work = line_.next(worker);
-    if (work == nullptr) {
-      if (!worker.idle.load(std::memory_order_relaxed)) break;
-      // Sleeps here, and sees through what earlier work has started.
-      issuer.wait_until([&] { return !worker.idle.load(std::memory_order_seq_cst); });
-      continue;
-    }
-    {
-      const Issuer::Impl::ExecutorScope executing(issuer);
-      const ContextScope scope(Context::worker);
-      work->run(*work);
-    }
-    issuer.settle_ready();
-  }
+  line_.serve(
+      worker,
+      [&issuer](IssuerWork& work) {
+        {
+          const Issuer::Impl::ExecutorScope executing(issuer);
+          const ContextScope scope(Context::worker);
+          work.run(work);
+        }
+        issuer.settle_ready();
+      },
+      // Sees through what earlier work has started, too.
+      [&issuer](auto woken) { issuer.wait_until(woken); });
 }
 
 WorkerPoolStats WorkerPool::Impl::stats() const noexcept {
