@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <thread>
 
 #include "base/context.h"
 
@@ -22,6 +23,13 @@ struct HostConcurrency {
 
   // How often a contended LeafLock tries again before it sleeps.
   static constexpr int lock_spins = 64;
+
+  // Returns once `condition` holds; for what takes a few instructions of another thread.
+  template <typename Condition>
+  static void yield_until(Condition condition) noexcept {
+    while (!condition())
+      std::this_thread::yield();
+  }
 
   // Identifies the calling thread; never null, unique among living threads.
   [[nodiscard]] static const void* this_thread() noexcept { return thread_token(); }

@@ -204,6 +204,14 @@ struct ExploredConcurrency {
 
   static constexpr int lock_spins = 1;
 
+  template <typename Condition>
+  static void yield_until(Condition condition) noexcept {
+    // The first look says when, the second is a step.
+    do {
+      ScheduleExplorer::now()->block_until("yields", nullptr, condition);
+    } while (!condition());
+  }
+
   [[nodiscard]] static const void* this_thread() noexcept {
     return ScheduleExplorer::now()->this_thread();
   }

@@ -2,7 +2,8 @@
 //
 // Worker has: `Concurrency::Atomic<bool> idle`, set under the lock and cleared by who wakes it;
 // `Worker* next_idle`; and wake(), which ends a sleep that lasts until `idle` is false.
-// A worker goes only with the line, so who has taken it off the idle list may still touch it.
+// Who has taken a worker off the idle list may touch it: it ends only when nobody is inside add()
+// or stop() any more.
 #pragma once
 
 #include <handback/worker_pool.h>
@@ -20,6 +21,8 @@ class WorkerLine {
  public:
   // Any thread, device context included.
   void add(Work& work) noexcept {
+    // Before the work can be run: from then on the pool's owner may be told, and end the pool.
+    wakers_.fetch_add(1, std::memory_order_relaxed);
     lock_.lock();
     line_.push(work);
     ++stats_.queued;
@@ -31,6 +34,7 @@ class WorkerLine {
     }
     lock_.unlock();
     if (woken != nullptr) wake(*woken);
+    wakers_.fetch_sub(1, std::memory_order_release);
   }
 
   // The life of a worker: runs work in its turn, and calls `sleep` with a predicate, to return once
@@ -48,13 +52,16 @@ class WorkerLine {
           sleep([&worker] { return !worker.idle.load(std::memory_order_seq_cst); });
           break;
         case Turn::end:
+          wait_for_wakers();
           return;
       }
     }
   }
 
-  // Whoever finds the line empty from now on does not sleep any more.
+  // Whoever finds the line empty from now on ends. Requires: all work that was added has been run,
+  // and none will be added; calls of add() may still be on their way out.
   void stop() noexcept {
+    wakers_.fetch_add(1, std::memory_order_relaxed);
     lock_.lock();
     stopping_ = true;
     Worker* idle = idle_;
@@ -65,6 +72,7 @@ class WorkerLine {
       wake(*idle);
       idle = next_idle;
     }
+    wakers_.fetch_sub(1, std::memory_order_release);
   }
 
   [[nodiscard]] WorkerPoolStats stats() const noexcept {
@@ -92,6 +100,10 @@ class WorkerLine {
     return Turn::idle;
   }
 
+  void wait_for_wakers() noexcept {
+    Concurrency::yield_until([this] { return wakers_.load(std::memory_order_acquire) == 0; });
+  }
+
   static void wake(Worker& worker) noexcept {
     worker.idle.store(false, std::memory_order_seq_cst);
     worker.wake();
@@ -102,6 +114,8 @@ class WorkerLine {
   std::uint64_t depth_ = 0;
   Worker* idle_ = nullptr;
   bool stopping_ = false;
+  // Threads inside add() and stop(); they still touch the line and the workers that they wake.
+  typename Concurrency::template Atomic<unsigned> wakers_{0};
   WorkerPoolStats stats_;
 };
 
