@@ -115,7 +115,7 @@ TEST(DioClaimSchedules, CompleteOnceAndGoOnOnce) {
 TEST(DioClaimSchedules, ShowAHandoffByLoadAndStore) {
   constexpr Faults faults{.exchange_in_two_steps = true};
   expect_finds(explore_all<OneBio<faults>>(any_preemptions), "one of the two goes on");
-  expect_finds(explore_random<ThreeBios<faults>>(20'000), "one of the two goes on");
+  expect_finds(explore_first_seeds<ThreeBios<faults>>(20'000), "one of the two goes on");
 }
 
 TEST(DioClaimSchedules, ShowAReferenceDroppedByLoadAndStore) {

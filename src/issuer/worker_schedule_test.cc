@@ -158,19 +158,19 @@ TEST(WorkerLineSchedules, RunAllWorkAndLetNoWorkerSleepBeforeIt) {
 TEST(WorkerLineSchedules, ShowAWorkerThatIsIdleOnlyAfterTheLock) {
   using Broken = TwinLine<Twin::idle_after_the_lock>;
   expect_finds(explore_all<OneWorker<1, Broken>>(2), "worker: asleep at eventfd");
-  expect_finds(explore_random<TwoWorkers<4, Broken>>(10'000), "deadlock");
+  expect_finds(explore_first_seeds<TwoWorkers<4, Broken>>(10'000), "deadlock");
 }
 
 TEST(WorkerLineSchedules, ShowAWorkerThatEndsWhenItIsWokenBeforeItSleeps) {
   using Broken = TwinLine<Twin::woken_is_taken_for_the_end>;
   expect_finds(explore_all<OneWorker<1, Broken>>(2), "after its end");
-  expect_finds(explore_random<TwoWorkers<4, Broken>>(10'000), "after its end");
+  expect_finds(explore_first_seeds<TwoWorkers<4, Broken>>(10'000), "after its end");
 }
 
 TEST(WorkerLineSchedules, ShowAWorkerThatEndsUnderWhoeverWakesIt) {
   using Broken = TwinLine<Twin::ends_under_its_wakers>;
   expect_finds(explore_all<OneWorker<1, Broken>>(2), "after its end");
-  expect_finds(explore_random<TwoWorkers<4, Broken>>(10'000), "after its end");
+  expect_finds(explore_first_seeds<TwoWorkers<4, Broken>>(10'000), "after its end");
 }
 
 TEST(WorkerLineSchedules, HoldForTheLoopOfTheTwinsWithoutTheirFaults) {
@@ -257,12 +257,12 @@ TEST(SlabPoolSchedules, LoseNoRecordAndGiveNoneTwice) {
 }
 
 TEST(SlabPoolSchedules, ShowATakeByLoadAndStore) {
-  expect_finds(explore_random<TwoGiveBack<6, Faults{.exchange_in_two_steps = true}>>(10'000),
+  expect_finds(explore_first_seeds<TwoGiveBack<6, Faults{.exchange_in_two_steps = true}>>(10'000),
                "broken");
 }
 
 TEST(SlabPoolSchedules, ShowARecordGivenBackWithoutRelease) {
-  expect_finds(explore_random<TwoGiveBack<6, Faults{.exchanges_relaxed = true}>>(10'000),
+  expect_finds(explore_first_seeds<TwoGiveBack<6, Faults{.exchanges_relaxed = true}>>(10'000),
                "data race on records");
 }
 
