@@ -60,6 +60,10 @@ WorkerPool::Impl::~Impl() {
     worker->thread.join();
 }
 
+void WorkerPool::Impl::add(IssuerWork& work) noexcept {
+  line_.add(work);
+}
+
 void WorkerPool::Impl::run(Worker& worker) noexcept {
   Issuer::Impl& issuer = worker.issuer->impl();
   line_.serve(

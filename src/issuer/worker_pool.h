@@ -21,7 +21,7 @@ class WorkerPool::Impl {
   Result<void> start(unsigned threads);
 
   // Runs `work` once in worker context, in its turn. Any thread, device context included.
-  void add(IssuerWork& work) noexcept { line_.add(work); }
+  void add(IssuerWork& work) noexcept;
 
   [[nodiscard]] WorkerPoolStats stats() const noexcept;
 
