@@ -31,12 +31,12 @@ enum class Errc : std::uint16_t {
   busy,  // Held by somebody; the message says by whom.
   read_only,
   permission,
-  io,        // The device failed the request; the detail is the host's errno where there is one.
-  damaged,   // On-disk bytes do not say what they must; the message names block and reason.
-  version,   // The format is newer than, or unknown to, this program.
-  poisoned,  // An earlier flush or log write failed (every durable call fails until reopened), or
-             // the device let a bio miss its deadline (everything fails until reopened).
-  canceled,  // The object was closed before the request started.
+  io,         // The device failed the request; the detail is the host's errno where there is one.
+  damaged,    // On-disk bytes do not say what they must; the message names block and reason.
+  version,    // The format is newer than, or unknown to, this program.
+  poisoned,   // An earlier flush or log write failed (every durable call fails until reopened), or
+              // the device let a bio miss its deadline (everything fails until reopened).
+  canceled,   // The object was closed, or the issuer's thread ended, before the request started.
   timed_out,  // The device did not answer within the deadline: whether the request happened, or
               // still will, is unknown. See deadline_device.h on the request's memory.
 };

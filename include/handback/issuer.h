@@ -105,7 +105,8 @@ class Issuer {
   Issuer(const Issuer&) = delete;
   Issuer& operator=(const Issuer&) = delete;
   // Waits for everything in flight and settles it; delivers what was not delivered yet.
-  // A thread that ends without this has its requests settled and its queues closed on the way out;
+  // A thread that ends without this has its requests settled (those that stand in line for a range:
+  // canceled) and its queues closed on the way out;
   // the issuer may then be destroyed by any thread, and callbacks not entered by then never are.
   ~Issuer();
 

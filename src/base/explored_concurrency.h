@@ -202,6 +202,8 @@ struct ExploredConcurrency {
   template <typename T>
   using Atomic = ExploredAtomic<T, faults>;
 
+  // Fibres share a thread, and with it what that thread holds.
+  static constexpr bool leaf_rank_checked = false;
   static constexpr int lock_spins = 1;
 
   template <typename Condition>

@@ -218,5 +218,38 @@ TEST_F(Adoption, LeavesNothingInFlightOfAThreadThatEnds) {
   EXPECT_FALSE(called);
 }
 
+// Whoever holds the range may be waiting for the thread: here it joins it.
+TEST_F(Adoption, CancelsWhatStandsInLineOfAThreadThatEnds) {
+  rig.file.map(4096, 4096, 16384);
+  rig.file.size = 8192;
+  const DioInflight::Drain drain(rig.file.inflight, *rig.issuer, 0, 4096);
+  std::unique_ptr<Issuer> left_behind;
+  Aiocb in_line;
+  TestAiocb behind;
+  const AlignedBuffer data = random_buffer(8192, 3);
+  std::latch standing{1};
+  std::latch both{1};
+  std::thread other([&] {
+    left_behind = make_issuer();
+    in_line.prepare_write(rig.file, 0, data.span());
+    left_behind->submit(in_line);
+    standing.count_down();
+    both.wait();
+  });
+  standing.wait();
+  // Part of a block, so it excludes the one in line before it.
+  behind.prepare_write_of(rig.file, 4096, data.span().first(512));
+  rig.issuer->submit(behind);
+  both.count_down();
+  other.join();
+  EXPECT_EQ(in_line.result, IoResult::failure(Errc::canceled));
+  ASSERT_EQ(rig.file.ended.size(), 1U);
+  EXPECT_EQ(rig.file.ended[0].end.result, IoResult::failure(Errc::canceled));
+  // The line has closed up behind it.
+  rig.issuer->wait();
+  EXPECT_EQ(behind.result, IoResult::success(512));
+  EXPECT_EQ(rig.device.seen.size(), 1U);
+}
+
 }  // namespace
 }  // namespace handback::testing

@@ -45,6 +45,9 @@ struct Dio {
   FirstError<> first_error;
 
   RangeEntry range;
+  struct Standing : InLine {
+    Dio* dio = nullptr;
+  } in_line;
   struct Resume : IssuerWork {
     Dio* dio = nullptr;
   } resume;

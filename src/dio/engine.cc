@@ -54,6 +54,9 @@ class DioEngine {
   static void wake_waiter(Dio& dio) noexcept;
   static void to_worker(Dio& dio, Dio::ResumeAs as) noexcept;
   static void go_on(Dio& dio) noexcept;
+  static Outcome end_unstarted(Dio& dio, IoResult error) noexcept;
+  static bool withdraw(InLine& entry) noexcept;
+  static void cancel(InLine& entry) noexcept;
   static void resume(IssuerWork& work) noexcept;
 };
 
@@ -143,24 +146,31 @@ bool DioEngine::enter_range(Dio& dio, Outcome* ended) noexcept {
     range.end = round_up(range.end, fs_block);
   }
   range.owner = &dio;
-  range.granted = [](RangeEntry& entry) noexcept { go_on(*static_cast<Dio*>(entry.owner)); };
+  range.granted = [](RangeEntry& entry) noexcept {
+    Dio& started = *static_cast<Dio*>(entry.owner);
+    started.issuer->in_line().remove(started.in_line);
+    go_on(started);
+  };
+  using Entered = DioInflight::Impl::Entered;
+  if (inflight->impl_->enter(range, true) == Entered::granted) [[likely]]
+    return true;
+  if (has(dio.kiocb->ki_flags, KiocbFlags::nowait)) {
+    *ended = end_unstarted(dio, IoResult::failure(Errc::would_block));
+    return false;
+  }
   // Once it stands in line, an asynchronous request may be started, settled and gone before enter()
   // returns: a thread that waits may adopt it.
-  const bool nowait = has(dio.kiocb->ki_flags, KiocbFlags::nowait);
   const bool sync = dio.kiocb->is_sync();
   Issuer::Impl& issuer = *dio.issuer;
-  switch (inflight->impl_->enter(range, nowait)) {
-    case DioInflight::Impl::Entered::granted:
-      return true;
-    case DioInflight::Impl::Entered::refused:
-      dio.request.inflight = nullptr;  // Never entered: nothing to leave.
-      fail(dio, IoResult::failure(Errc::would_block), 0);
-      dio.kiocb->route = Route::submit;
-      dio.kiocb->route_reason = RouteReason::error;
-      *ended = settle(dio);
-      return false;
-    case DioInflight::Impl::Entered::queued:
-      break;
+  if (!sync) {
+    dio.in_line.dio = &dio;
+    dio.in_line.withdraw = &DioEngine::withdraw;
+    dio.in_line.cancel = &DioEngine::cancel;
+    issuer.in_line().add(dio.in_line);
+  }
+  if (inflight->impl_->enter(range, false) == Entered::granted) {
+    issuer.in_line().remove(dio.in_line);
+    return true;
   }
   issuer.set_needs_others();
   if (behaves_as_before(OldBehaviour::gate_blocks)) [[unlikely]]
@@ -169,6 +179,33 @@ bool DioEngine::enter_range(Dio& dio, Outcome* ended) noexcept {
   issuer.wait_until_helped([&] { return dio.ended; });
   dio.ended = false;
   return true;
+}
+
+// Ends a request that never entered its range.
+Outcome DioEngine::end_unstarted(Dio& dio, IoResult error) noexcept {
+  dio.request.inflight = nullptr;
+  fail(dio, error, 0);
+  dio.kiocb->route = Route::submit;
+  dio.kiocb->route_reason = RouteReason::error;
+  if (may_run_handler_here(dio)) return settle(dio);
+  dio.kiocb->route = Route::worker;
+  dio.kiocb->route_reason = RouteReason::handler_waits;
+  to_worker(dio, Dio::ResumeAs::settle);
+  return NotFinal{};
+}
+
+bool DioEngine::withdraw(InLine& entry) noexcept {
+  Dio& dio = *static_cast<Dio::Standing&>(entry).dio;
+  return dio.request.inflight->impl_->withdraw(dio.range, &dio.range.granted_next);
+}
+
+// The issuer's thread has ended.
+void DioEngine::cancel(InLine& entry) noexcept {
+  Dio& dio = *static_cast<Dio::Standing&>(entry).dio;
+  Kiocb& kiocb = *dio.kiocb;
+  DioInflight::Impl::call_granted(dio.range.granted_next);
+  const Outcome outcome = end_unstarted(dio, IoResult::failure(Errc::canceled));
+  if (outcome.is_final()) kiocb.ki_complete(kiocb, outcome);
 }
 
 // Brings the request back to where it can go on: its own thread if somebody waits there for it,

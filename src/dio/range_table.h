@@ -49,6 +49,11 @@ struct RangeTable {
   // Takes a started entry out and starts those in line that nothing holds back any more.
   void leave(RangeEntry& entry) noexcept;
 
+  // Takes an entry out of the line; false if it has been started. Those that it held back are
+  // started, and are for the caller to call: *started, a chain for call_granted().
+  bool withdraw(RangeEntry& entry, RangeEntry** started) noexcept;
+  static void call_granted(RangeEntry* started) noexcept;
+
   BasicLeafLock<Concurrency> lock;
   RangeEntry* active = nullptr;         // Doubly linked, no order.
   RangeEntry* waiting_first = nullptr;  // Oldest first.
@@ -62,6 +67,8 @@ struct RangeTable {
   void deactivate(RangeEntry& entry) noexcept;
   void put_in_line(RangeEntry& entry) noexcept;
   void take_out_of_line(RangeEntry& entry) noexcept;
+  // Those in line that nothing holds back any more, in their order.
+  [[nodiscard]] RangeEntry* start_unblocked() noexcept;
   // By an active entry, or by one in line before `up_to`.
   [[nodiscard]] bool held_back(const RangeEntry& entry, const RangeEntry* up_to) const noexcept;
 };
@@ -138,9 +145,29 @@ void RangeTable<Concurrency>::leave(RangeEntry& entry) noexcept {
     lock.unlock();
     return;
   }
-  // Those that start leave the line for the active list. They are called only after the lock is
-  // released, and any of them may be gone as soon as it was called: hence its own chain, read
-  // before the call.
+  RangeEntry* const started = start_unblocked();
+  lock.unlock();
+  call_granted(started);
+}
+
+template <typename Concurrency>
+bool RangeTable<Concurrency>::withdraw(RangeEntry& entry, RangeEntry** started) noexcept {
+  lock.lock();
+  const RangeEntry* other = waiting_first;
+  while (other != nullptr && other != &entry)
+    other = other->next;
+  if (other != nullptr) {
+    take_out_of_line(entry);
+    *started = start_unblocked();
+  }
+  lock.unlock();
+  return other != nullptr;
+}
+
+// They leave the line for the active list. They are called only after the lock is released, and any
+// of them may be gone as soon as it was called: hence a chain of its own, read before the call.
+template <typename Concurrency>
+RangeEntry* RangeTable<Concurrency>::start_unblocked() noexcept {
   RangeEntry* started = nullptr;
   RangeEntry** started_end = &started;
   for (RangeEntry* candidate = waiting_first; candidate != nullptr;) {
@@ -154,7 +181,11 @@ void RangeTable<Concurrency>::leave(RangeEntry& entry) noexcept {
     }
     candidate = next_candidate;
   }
-  lock.unlock();
+  return started;
+}
+
+template <typename Concurrency>
+void RangeTable<Concurrency>::call_granted(RangeEntry* started) noexcept {
   while (started != nullptr) {
     RangeEntry* next_started = started->granted_next;
     started->granted(*started);

@@ -67,12 +67,18 @@ Issuer::Impl::~Impl() {
     std::this_thread::yield();
 }
 
-// The thread ends before the issuer: everything in flight is settled, and what nobody will deliver
-// stays where it is.
+// The thread ends before the issuer: everything in flight is settled, what stands in line is
+// canceled, and what nobody will deliver stays where it is.
 void Issuer::Impl::leave_thread() noexcept {
   const ShieldScope shield;
-  wait_until_helped(
-      [this] { return in_flight() == deliverable_count_ && background_ == 0 && nothing_ready(); });
+  wait_until_helped([this] {
+    {
+      const ExecutorScope executing(*this);
+      const ContextScope scope(Context::issuer);
+      in_line_.cancel_all();
+    }
+    return in_flight() == deliverable_count_ && background_ == 0 && nothing_ready();
+  });
   // Queues are for their own thread, their end included.
   queues_.clear();
   last_device_ = nullptr;

@@ -21,6 +21,7 @@
 #include "base/leaf_lock.h"
 #include "base/old_behaviour.h"
 #include "base/shield.h"
+#include "issuer/in_line.h"
 #include "issuer/inbox.h"
 #include "issuer/poll_hook.h"
 #include "issuer/slab_pool.h"
@@ -119,6 +120,9 @@ class Issuer::Impl {
   bool help_others(bool nudging) noexcept;
   // From now on something of this issuer's may hang on others: its waits help them.
   void set_needs_others() noexcept { needs_others_.store(true, std::memory_order_relaxed); }
+
+  // What stands in line for ranges and is to be canceled if this thread ends.
+  [[nodiscard]] InLineList& in_line() noexcept { return in_line_; }
 
   // --- executors ---
   // The issuer whose rings and pools code running now may use for a request of `preferred`'s: that
@@ -258,6 +262,7 @@ class Issuer::Impl {
   // Threads inside post(), kiocb_complete() and the like, or helping; they still touch *this.
   std::atomic<unsigned> posters_{0};
 
+  InLineList in_line_;
   std::vector<std::shared_ptr<PollHook>> hooks_;
   std::atomic<std::uint64_t> in_flight_{0};  // Written by the owner alone.
   std::atomic<std::uint64_t> background_{0};

@@ -1,4 +1,5 @@
 // A freeze ends whatever the issuers of what is in flight are doing, and holds the device still.
+#include <array>
 #include <atomic>
 #include <latch>
 #include <thread>
@@ -152,6 +153,33 @@ TEST_F(FreezeTest, CanBeEndedByAnyThreadAndByClosing) {
   fixture.open();
   EXPECT_TRUE(fixture.volume->recovery().clean);
   EXPECT_EQ(must(fixture.volume->stat("/directory")).type, FileType::directory);
+}
+
+// The thread that could thaw waits for it.
+TEST_F(FreezeTest, LetsAThreadEndWhoseWritesStandInLine) {
+  auto file = fixture.create("/f");
+  auto log = fixture.create("/log");
+  auto odd = fixture.create("/odd");
+  ASSERT_EQ(fixture.write(*odd, 0, data.span()), IoResult::success(4096));
+  must(odd->truncate(*fixture.issuer, 1000));
+  must(fixture.volume->freeze(*fixture.issuer));
+  std::array<Aiocb, 3> aiocbs;
+  std::unique_ptr<Issuer> issuer;
+  std::thread([&] {
+    issuer = must(Issuer::create());
+    aiocbs[0].prepare_write(*file, 0, data.span());
+    aiocbs[1].prepare_write(*log, 0, data.span(), KiocbFlags::append);
+    // This one stands in line with the zeroing of the file's tail.
+    aiocbs[2].prepare_write(*odd, 8192, data.span());
+    for (Aiocb& aiocb : aiocbs)
+      issuer->submit(aiocb);
+  }).join();
+  for (const Aiocb& aiocb : aiocbs)
+    EXPECT_EQ(aiocb.result, IoResult::failure(Errc::canceled));
+  must(fixture.volume->thaw(*fixture.issuer));
+  // The append has given its place back.
+  EXPECT_EQ(fixture.write(*log, 0, data.span(), KiocbFlags::append), IoResult::success(4096));
+  EXPECT_EQ(fixture.last_offset, 0U);
 }
 
 TEST(Freeze, LeavesTheVolumeThawedIfTheDeviceFails) {

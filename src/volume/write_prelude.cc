@@ -53,6 +53,9 @@ struct Prelude {
 
   // write_after_tail
   RangeEntry range;
+  struct Standing : InLine {
+    Prelude* prelude = nullptr;
+  } in_line;
   std::unique_ptr<TailCleaner> cleaner;
 
   // write_after_commit
@@ -119,12 +122,27 @@ Outcome write_after_tail(VolumeFile::Impl& file, Kiocb& kiocb, IovView from) noe
   };
   prelude->range.granted = [](RangeEntry& entry) noexcept {
     auto& waiting = *static_cast<Prelude*>(entry.owner);
+    waiting.issuer.in_line().remove(waiting.in_line);
     waiting.issuer.post(waiting.arrival);
+  };
+  prelude->in_line.prelude = prelude;
+  prelude->in_line.withdraw = [](InLine& entry) noexcept {
+    Prelude& waiting = *static_cast<Prelude::Standing&>(entry).prelude;
+    return dio_inflight_impl(waiting.file.inode.open->inflight)
+        .withdraw(waiting.range, &waiting.range.granted_next);
+  };
+  prelude->in_line.cancel = [](InLine& entry) noexcept {
+    Prelude& waiting = *static_cast<Prelude::Standing&>(entry).prelude;
+    DioInflight::Impl::call_granted(waiting.range.granted_next);
+    if (has(waiting.kiocb.ki_flags, KiocbFlags::append)) waiting.file.append_ended();
+    waiting.end_with(IoResult::failure(Errc::canceled));
   };
   const bool nowait = has(kiocb.ki_flags, KiocbFlags::nowait);
   Issuer::Impl& issuer = prelude->issuer;
+  issuer.in_line().add(prelude->in_line);
   switch (dio_inflight_impl(file.inode.open->inflight).enter(prelude->range, nowait)) {
     case DioInflight::Impl::Entered::granted:
+      issuer.in_line().remove(prelude->in_line);
       clean_tail(*prelude);
       break;
     case DioInflight::Impl::Entered::queued:
@@ -132,6 +150,7 @@ Outcome write_after_tail(VolumeFile::Impl& file, Kiocb& kiocb, IovView from) noe
       issuer.set_needs_others();
       break;
     case DioInflight::Impl::Entered::refused:
+      issuer.in_line().remove(prelude->in_line);
       delete prelude;
       if (has(kiocb.ki_flags, KiocbFlags::append)) file.append_ended();
       return IoResult::failure(Errc::would_block);
