@@ -122,7 +122,7 @@ class File {
   virtual Outcome read_iter(Kiocb& kiocb, IovView to) noexcept = 0;
   virtual Outcome write_iter(Kiocb& kiocb, IovView from) noexcept = 0;
 
-  // Names the file in traces: the inode number of a volume's file, else 0.
+  // Names the file in traces: the inode number of a volume's file, else 0. Runs on: any context.
   [[nodiscard]] virtual std::uint64_t file_id() const noexcept { return 0; }
 };
 
