@@ -49,17 +49,20 @@ std::uint64_t monotonic_ns() noexcept {
 }
 
 std::string progress_line(const ProgressState& state) {
-  const std::uint64_t done = std::min(state.done_bytes, state.total_bytes);
-  const double fraction = state.total_bytes == 0
-                              ? 1.0
-                              : static_cast<double>(done) / static_cast<double>(state.total_bytes);
-  std::string figures = fmt::format(" {:>3.0f} %  {} of {}", fraction * 100, human_size(done),
-                                    human_size(state.total_bytes));
-  if (state.bytes_per_second >= 1) {
-    const double left_s = static_cast<double>(state.total_bytes - done) / state.bytes_per_second;
-    figures += fmt::format("  {}/s  {} left",
-                           human_size(static_cast<std::uint64_t>(state.bytes_per_second)),
-                           whole_seconds(left_s));
+  const std::uint64_t done = std::min(state.done, state.total);
+  const double fraction =
+      state.total == 0 ? 1.0 : static_cast<double>(done) / static_cast<double>(state.total);
+  const bool bytes = state.unit == ProgressState::Unit::bytes;
+  std::string figures =
+      fmt::format(" {:>3.0f} %  {} of {}", fraction * 100, bytes ? human_size(done) : grouped(done),
+                  bytes ? human_size(state.total) : grouped(state.total));
+  // Runs are few and long: their rate is known at once, and says nothing to people.
+  if (state.per_second > 0 && (!bytes || state.per_second >= 1)) {
+    if (bytes) {
+      figures += fmt::format("  {}/s", human_size(static_cast<std::uint64_t>(state.per_second)));
+    }
+    figures += fmt::format(
+        "  {} left", whole_seconds(static_cast<double>(state.total - done) / state.per_second));
   }
   std::string line = fmt::format("{}  ", state.what);
   // One column stays free: some terminals wrap when the last one is written.
@@ -73,30 +76,34 @@ std::string progress_line(const ProgressState& state) {
   return line;
 }
 
-Progress::Progress(std::string what)
-    : what_(std::move(what)), enabled_(isatty(STDERR_FILENO) == 1), started_ns_(monotonic_ns()) {}
+Progress::Progress(std::string what, Unit unit)
+    : what_(std::move(what)),
+      unit_(unit),
+      enabled_(isatty(STDERR_FILENO) == 1),
+      started_ns_(monotonic_ns()) {}
 
-void Progress::update(std::uint64_t done_bytes, std::uint64_t total_bytes) {
+void Progress::update(std::uint64_t done, std::uint64_t total) {
   if (!enabled_) return;
   const std::uint64_t now_ns = monotonic_ns();
   if (now_ns - drawn_ns_ < redraw_ns) return;
   drawn_ns_ = now_ns;
   if (rate_at_ns_ == 0) {
     rate_at_ns_ = started_ns_;
-    rate_at_bytes_ = 0;
+    rate_at_done_ = 0;
   }
   if (now_ns - rate_at_ns_ >= rate_window_ns) {
-    const double latest = static_cast<double>(done_bytes - rate_at_bytes_) /
+    const double latest = static_cast<double>(done - rate_at_done_) /
                           (static_cast<double>(now_ns - rate_at_ns_) * 1e-9);
     // Half old, half new: steady enough to read, quick enough to be true.
-    bytes_per_second_ = bytes_per_second_ == 0 ? latest : bytes_per_second_ * 0.5 + latest * 0.5;
+    per_second_ = per_second_ == 0 ? latest : per_second_ * 0.5 + latest * 0.5;
     rate_at_ns_ = now_ns;
-    rate_at_bytes_ = done_bytes;
+    rate_at_done_ = done;
   }
   const std::string line = progress_line({.what = what_,
-                                          .done_bytes = done_bytes,
-                                          .total_bytes = total_bytes,
-                                          .bytes_per_second = bytes_per_second_,
+                                          .done = done,
+                                          .total = total,
+                                          .per_second = per_second_,
+                                          .unit = unit_,
                                           .columns = terminal_columns()});
   fmt::print(stderr, "\r{}\x1b[K", line);
   std::fflush(stderr);

@@ -1,16 +1,14 @@
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <handback/volume.h>
-#include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "common/blank_device.h"
 #include "common/copy_report.h"
 #include "common/failure.h"
-#include "common/host_fd.h"
 #include "common/interrupt.h"
 #include "common/progress.h"
 #include "common/text.h"
@@ -30,22 +28,6 @@ struct FormatArguments {
   bool force = false;
   bool json = false;
 };
-
-// Only the ends are looked at: what keeps its data far from both would not be known as a file
-// system.
-bool looks_blank(const std::string& path, std::uint64_t size_bytes) {
-  const HostFd device(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  const std::uint64_t length = std::min<std::uint64_t>(size_bytes, 1 << 20);
-  std::vector<std::byte> bytes(length);
-  for (const std::uint64_t offset : {std::uint64_t{0}, size_bytes - length}) {
-    if (!device.read_all(bytes, offset).empty()) return false;
-    if (std::any_of(bytes.begin(), bytes.end(),
-                    [](std::byte byte) { return byte != std::byte{0}; })) {
-      return false;
-    }
-  }
-  return true;
-}
 
 // Throws Failure if formatting would erase something.
 void require_nothing_to_lose(const FormatArguments& arguments, const struct stat& status,

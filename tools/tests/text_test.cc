@@ -5,7 +5,7 @@
 
 #include "common/paths.h"
 #include "common/progress.h"
-#include "handback/latency_histogram.h"
+#include "handback/bench/latency_histogram.h"
 
 namespace tool {
 namespace {
@@ -58,9 +58,9 @@ TEST(Text, DurationsSuitTheirLength) {
 
 TEST(Text, AProgressLineFitsTheTerminal) {
   ProgressState state{.what = "put",
-                      .done_bytes = 1U << 30,
-                      .total_bytes = std::uint64_t{2} << 30,
-                      .bytes_per_second = 512.0 * (1 << 20),
+                      .done = 1U << 30,
+                      .total = std::uint64_t{2} << 30,
+                      .per_second = 512.0 * (1 << 20),
                       .columns = 80};
   EXPECT_EQ(progress_line(state),
             "put  [==============>              ]  50 %  1 GiB of 2 GiB  512 MiB/s  2 s left");
@@ -68,9 +68,19 @@ TEST(Text, AProgressLineFitsTheTerminal) {
     state.columns = columns;
     EXPECT_LT(progress_line(state).size(), columns);
   }
-  state.bytes_per_second = 1 << 20;
+  state.per_second = 1 << 20;
   state.columns = 80;
   EXPECT_THAT(progress_line(state), ::testing::HasSubstr("17 min 4 s left"));
+}
+
+TEST(Text, ProgressOfRunsCountsThem) {
+  const ProgressState state{.what = "overwriting",
+                            .done = 5,
+                            .total = 20,
+                            .per_second = 0.5,
+                            .unit = ProgressState::Unit::runs,
+                            .columns = 60};
+  EXPECT_EQ(progress_line(state), "overwriting  [====>             ]  25 %  5 of 20  30 s left");
 }
 
 TEST(Paths, AreMadeNormalBeforeTheyAreUsed) {

@@ -1,3 +1,5 @@
+#include "handback/bench/plain_ring.h"
+
 #include <fcntl.h>
 #include <liburing.h>
 
@@ -9,7 +11,7 @@
 #include "common/host_fd.h"
 #include "common/interrupt.h"
 #include "common/progress.h"
-#include "handback/overwrite_load.h"
+#include "handback/bench/bench_files.h"
 
 namespace tool {
 
@@ -58,12 +60,10 @@ PlainRing::PlainRing(const std::string& path, unsigned depth_max)
 
 PlainRing::~PlainRing() = default;
 
-OverwriteResult PlainRing::overwrite(const OverwriteLoad& load) {
+RunResult PlainRing::overwrite(const OverwriteLoad& load) {
   OffsetSource offsets(load.seed, load.file_bytes);
-  LatencyHistogram latencies;
   std::vector<std::uint64_t> started_ns(load.depth);
-  const std::uint64_t counted_from_ns = monotonic_ns() + load.warm_up_ns;
-  const std::uint64_t until_ns = counted_from_ns + load.measured_ns;
+  MeasuredWindow window(load.warm_up_ns, load.measured_ns);
   io_uring& ring = impl_->ring;
 
   const auto start = [&](unsigned slot, std::uint64_t now_ns) {
@@ -93,8 +93,8 @@ OverwriteResult PlainRing::overwrite(const OverwriteLoad& load) {
       if (cqe->res != static_cast<int>(overwrite_bytes) && first_error == 0) {
         first_error = cqe->res < 0 ? -cqe->res : EIO;
       }
-      if (now_ns >= counted_from_ns && now_ns < until_ns) latencies.add(now_ns - started_ns[slot]);
-      if (now_ns < until_ns && first_error == 0 && interrupted_by() == 0) {
+      window.add_end(started_ns[slot], now_ns);
+      if (!window.closed() && first_error == 0 && interrupted_by() == 0) {
         start(slot, now_ns);
       } else {
         --in_flight;
@@ -103,10 +103,8 @@ OverwriteResult PlainRing::overwrite(const OverwriteLoad& load) {
     io_uring_cq_advance(&ring, reaped);
   }
   if (first_error != 0) throw failure_of_errno(first_error, impl_->path);
-  return {.requests = latencies.count(),
-          .elapsed_ns = load.measured_ns,
-          .p50_ns = latencies.quantile_ns(0.5),
-          .p99_ns = latencies.quantile_ns(0.99)};
+  stop_bench_if_interrupted();
+  return window.result();
 }
 
 }  // namespace tool

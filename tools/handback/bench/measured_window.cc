@@ -1,0 +1,38 @@
+#include "handback/bench/measured_window.h"
+
+#include <algorithm>
+
+#include "common/progress.h"
+
+namespace tool {
+
+MeasuredWindow::MeasuredWindow(std::uint64_t warm_up_ns, std::uint64_t measured_ns) noexcept
+    : open_from_ns_(monotonic_ns() + warm_up_ns), measured_ns_(measured_ns) {}
+
+void MeasuredWindow::add_end(std::uint64_t started_ns, std::uint64_t now_ns) noexcept {
+  if (now_ns < open_from_ns_ || closed()) return;
+  if (opened_ns_ == 0) {
+    opened_ns_ = now_ns;
+    cost_opened_ = ProcessCost::now();
+    return;
+  }
+  latencies_.add(now_ns - started_ns);
+  if (now_ns - opened_ns_ >= measured_ns_) {
+    closed_ns_ = std::max(now_ns, opened_ns_ + 1);
+    cost_closed_ = ProcessCost::now();
+  }
+}
+
+RunResult MeasuredWindow::result() const noexcept {
+  RunResult result;
+  result.requests = latencies_.count();
+  result.elapsed_ns = closed_ns_ - opened_ns_;
+  result.p50_ns = latencies_.quantile_ns(0.5);
+  result.p99_ns = latencies_.quantile_ns(0.99);
+  result.p999_ns = latencies_.quantile_ns(0.999);
+  result.cost.cpu_ns = cost_closed_.cpu_ns - cost_opened_.cpu_ns;
+  result.cost.ctx_switches = cost_closed_.ctx_switches - cost_opened_.ctx_switches;
+  return result;
+}
+
+}  // namespace tool

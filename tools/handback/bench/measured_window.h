@@ -1,0 +1,57 @@
+// When a run's requests count: from the first end after the warm-up to the first end after the
+// measured time.
+//
+// Both edges are ends of requests, so that the count divided by the time between them is the rate
+// even of a short run; and at least one request counts, however long the machine stood still.
+#pragma once
+
+#include <cstdint>
+
+#include "handback/bench/latency_histogram.h"
+#include "handback/bench/process_cost.h"
+
+namespace tool {
+
+struct RunResult {
+  std::uint64_t requests = 0;
+  std::uint64_t elapsed_ns = 0;
+  std::uint64_t p50_ns = 0;
+  std::uint64_t p99_ns = 0;
+  std::uint64_t p999_ns = 0;
+  ProcessCost cost;  // Of all requests that count.
+
+  [[nodiscard]] double iops() const {
+    return static_cast<double>(requests) / (static_cast<double>(elapsed_ns) * 1e-9);
+  }
+  [[nodiscard]] double cpu_ns_per_io() const {
+    return static_cast<double>(cost.cpu_ns) / static_cast<double>(requests);
+  }
+  [[nodiscard]] double ctx_switches_per_io() const {
+    return static_cast<double>(cost.ctx_switches) / static_cast<double>(requests);
+  }
+};
+
+class MeasuredWindow {
+ public:
+  MeasuredWindow(std::uint64_t warm_up_ns, std::uint64_t measured_ns) noexcept;
+
+  // A request that was started at `started_ns` has ended now. Allocates nothing.
+  void add_end(std::uint64_t started_ns, std::uint64_t now_ns) noexcept;
+
+  // The run is over: start no more.
+  [[nodiscard]] bool closed() const noexcept { return closed_ns_ != 0; }
+
+  // Requires: closed().
+  [[nodiscard]] RunResult result() const noexcept;
+
+ private:
+  std::uint64_t open_from_ns_;
+  std::uint64_t measured_ns_;
+  std::uint64_t opened_ns_ = 0;  // 0: not yet.
+  std::uint64_t closed_ns_ = 0;
+  ProcessCost cost_opened_;
+  ProcessCost cost_closed_;
+  LatencyHistogram latencies_;
+};
+
+}  // namespace tool
