@@ -54,7 +54,8 @@ TEST_F(BadArguments, HelpOfEveryCommandHasUsageAndExamples) {
     EXPECT_THAT(ran.out, HasSubstr("Example"));
     EXPECT_THAT(help.out, HasSubstr(std::string("\n  ") + command + " "));
   }
-  EXPECT_THAT(run({"bench", "overwrite", "--help"}).out, HasSubstr("Examples:"));
+  for (const char* benchmark : {"completions", "overwrite"})
+    EXPECT_THAT(run({"bench", benchmark, "--help"}).out, HasSubstr("Examples:"));
 }
 
 TEST_F(BadArguments, ANameThatIsAlsoACommandIsAName) {

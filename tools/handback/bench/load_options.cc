@@ -1,12 +1,8 @@
 #include "handback/bench/load_options.h"
 
-#include <fmt/format.h>
-#include <fmt/ranges.h>
-
 #include <algorithm>
 
 #include "common/failure.h"
-#include "common/text.h"
 
 namespace tool {
 namespace {
@@ -25,25 +21,6 @@ OverwriteLoad LoadOptions::load(unsigned depth, unsigned repeat) const {
   load.warm_up_ns = static_cast<std::uint64_t>(std::min(seconds, warm_up_seconds_max) * 1e9);
   load.measured_ns = static_cast<std::uint64_t>(seconds * 1e9);
   return load;
-}
-
-void add_load_options(CLI::App& command, LoadOptions* options) {
-  command
-      .add_option(
-          "--qd", options->depths,
-          fmt::format("Depths: requests in flight; default {}", fmt::join(options->depths, ",")))
-      ->delimiter(',')
-      ->type_name("LIST");
-  command
-      .add_option("--seconds", options->seconds,
-                  fmt::format("Length of one run; default {:g}", options->seconds))
-      ->type_name("S");
-  command
-      .add_option("--repeats", options->repeats,
-                  fmt::format("Runs of each kind at each depth; default {}", options->repeats))
-      ->type_name("R");
-  add_size_option(command, "--size", &options->file_bytes,
-                  fmt::format("Bytes to overwrite; default {}M", options->file_bytes >> 20));
 }
 
 void require_sensible(const LoadOptions& options) {

@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "handback/bench/overwrite_load.h"
-#include "handback/command_line.h"
 
 namespace tool {
 
@@ -19,9 +18,6 @@ struct LoadOptions {
   // The load of one run. All runs of a repeat go to the same offsets.
   [[nodiscard]] OverwriteLoad load(unsigned depth, unsigned repeat) const;
 };
-
-// The defaults shown are those that `options` holds; it outlives the command.
-void add_load_options(CLI::App& command, LoadOptions* options);
 
 // Throws Failure.
 void require_sensible(const LoadOptions& options);

@@ -2,12 +2,7 @@
 
 #include <algorithm>
 
-#include "common/progress.h"
-
 namespace tool {
-
-MeasuredWindow::MeasuredWindow(std::uint64_t warm_up_ns, std::uint64_t measured_ns) noexcept
-    : open_from_ns_(monotonic_ns() + warm_up_ns), measured_ns_(measured_ns) {}
 
 void MeasuredWindow::add_end(std::uint64_t started_ns, std::uint64_t now_ns) noexcept {
   if (now_ns < open_from_ns_ || closed()) return;

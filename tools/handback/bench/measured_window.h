@@ -33,7 +33,9 @@ struct RunResult {
 
 class MeasuredWindow {
  public:
-  MeasuredWindow(std::uint64_t warm_up_ns, std::uint64_t measured_ns) noexcept;
+  // Ends before `open_from_ns` are warm-up.
+  MeasuredWindow(std::uint64_t open_from_ns, std::uint64_t measured_ns) noexcept
+      : open_from_ns_(open_from_ns), measured_ns_(measured_ns) {}
 
   // A request that was started at `started_ns` has ended now. Allocates nothing.
   void add_end(std::uint64_t started_ns, std::uint64_t now_ns) noexcept;

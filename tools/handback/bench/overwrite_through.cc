@@ -57,7 +57,7 @@ RunResult overwrite_through(handback::Issuer& issuer, handback::File& file,
           .file = file,
           .dio_defer = load.dio_defer,
           .offsets = OffsetSource(load.seed, load.file_bytes),
-          .window = MeasuredWindow(load.warm_up_ns, load.measured_ns)};
+          .window = MeasuredWindow(monotonic_ns() + load.warm_up_ns, load.measured_ns)};
   const auto slots = std::make_unique<Slot[]>(load.depth);
   for (unsigned i = 0; i < load.depth; ++i) {
     slots[i].run = &run;

@@ -63,7 +63,7 @@ PlainRing::~PlainRing() = default;
 RunResult PlainRing::overwrite(const OverwriteLoad& load) {
   OffsetSource offsets(load.seed, load.file_bytes);
   std::vector<std::uint64_t> started_ns(load.depth);
-  MeasuredWindow window(load.warm_up_ns, load.measured_ns);
+  MeasuredWindow window(monotonic_ns() + load.warm_up_ns, load.measured_ns);
   io_uring& ring = impl_->ring;
 
   const auto start = [&](unsigned slot, std::uint64_t now_ns) {
