@@ -55,14 +55,13 @@ class BioGroup : private IssuerWork {
   static void bio_end(Bio& bio) noexcept;
   void all_ended() noexcept;
 
-  Issuer* issuer_;
+  Issuer* issuer_;  // Once started: the one that carries it out.
   BlockDevice* device_;
   std::vector<Bio> bios_;
   std::atomic<std::size_t> left_{0};
   std::atomic<std::uint64_t> first_error_{0};
   std::atomic<bool> unanswered_{false};
   bool owner_waits_ = false;  // `ended` is for the issuer's own thread.
-  Issuer* served_ = nullptr;  // Another issuer, which carries it out.
   Ended ended_ = nullptr;
   void* owner_ = nullptr;
 };

@@ -88,6 +88,9 @@ enum class IoDetail : std::uint16_t {
   short_transfer,       // The device ended a transfer early and a retry made no progress.
   metadata_area_full,   // no_space: the checkpoint area cannot describe more extents or names.
   missed_deadline,      // timed_out: this request; poisoned: one before it on the same device.
+  flag_nowait,          // The file cannot promise that this request does not wait.
+  flag_append,          // The file has no end of its own to append at.
+  offset_not_next,      // The file is written in order only, and the write is not the next one.
 };
 
 // The result of one request: bytes transferred from its start, and the first error if there was

@@ -59,6 +59,9 @@ struct DioEnd {
   IoResult result;           // Bytes transferred, or the first error.
   bool unwritten = false;    // Some mapping was unwritten or new: convert what was written.
   bool needs_sync = false;   // DSYNC and not satisfied by FUA or write-through.
+  // False: the host had no memory, or no worker thread, for the request. Nothing was submitted for
+  // it, and end_io returns a result: there is nothing that a continuation could end.
+  bool started = true;
 };
 
 class DioOps {

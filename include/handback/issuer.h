@@ -161,6 +161,18 @@ class Issuer {
   // context included.
   void hand_back(Kiocb& kiocb) noexcept;
 
+  // Blocks until `done(what)` is true, reaping and settling meanwhile, here and for other issuers,
+  // and delivering nothing: as a DioInflight::Drain waits, for the blocking calls of a file. `done`
+  // is asked on this thread, in task or worker context, and often; it may lock a mutex of rank
+  // `handler`, and must not allocate. A post() to this issuer makes it look again at once, other
+  // changes are noticed within 10 ms. Task or worker context, no lock held but a drained range.
+  void settle_until(bool (*done)(const void* what) noexcept, const void* what) noexcept;
+  template <typename Done>
+  void settle_until(const Done& done) noexcept {
+    settle_until([](const void* what) noexcept { return (*static_cast<const Done*>(what))(); },
+                 &done);
+  }
+
   class Impl;
   [[nodiscard]] Impl& impl() noexcept { return *impl_; }
 

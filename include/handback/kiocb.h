@@ -116,9 +116,10 @@ class File {
 
   // Starts the request. A final outcome means that it has ended and ki_complete will not be called;
   // NotFinal means that ki_complete will be called later (never for a synchronous Kiocb).
-  // Requires: kiocb.issuer is the calling thread's issuer; ki_filp is this file.
-  // Runs on:  task context. Errors: as documented by the file; alignment and flags are always
-  // checked.
+  // Requires: kiocb.issuer is the calling thread's issuer, or its handed-back work runs here;
+  // ki_filp is this file. Runs on: task context; issuer context for an asynchronous request that a
+  // file above starts as a continuation. Errors: as documented by the file; alignment and flags are
+  // always checked.
   virtual Outcome read_iter(Kiocb& kiocb, IovView to) noexcept = 0;
   virtual Outcome write_iter(Kiocb& kiocb, IovView from) noexcept = 0;
 

@@ -149,6 +149,12 @@ std::string_view detail_sentence(IoDetail detail) {
     case IoDetail::missed_deadline:
       return "the device let a request miss its deadline, and what became of that is unknown; close "
              "the device and open it again";
+    case IoDetail::flag_nowait:
+      return "this file does not take NOWAIT writes; clear the flag";
+    case IoDetail::flag_append:
+      return "this file does not take APPEND; give the offset";
+    case IoDetail::offset_not_next:
+      return "this file is written in order; write where the last write ended, or use APPEND";
   }
   return "";
 }

@@ -168,6 +168,10 @@ TEST(DescribeResult, SaysWhatIsWrongAndWhatToDoForEveryDetail) {
       {IoDetail::missed_deadline,
        ": the device let a request miss its deadline, and what became of that is unknown; close "
        "the device and open it again"},
+      {IoDetail::flag_nowait, ": this file does not take NOWAIT writes; clear the flag"},
+      {IoDetail::flag_append, ": this file does not take APPEND; give the offset"},
+      {IoDetail::offset_not_next,
+       ": this file is written in order; write where the last write ended, or use APPEND"},
   };
   std::set<std::string> different;
   for (const auto& [detail, sentence] : sentences) {

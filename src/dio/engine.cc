@@ -23,6 +23,8 @@ class DioEngine {
  public:
   static Outcome begin(Kiocb& kiocb, IovView iov, const DioRequest& request,
                        std::uint32_t length) noexcept;
+  static IoResult refuse(Kiocb& kiocb, const DioRequest& request, std::uint32_t length,
+                         IoResult error) noexcept;
   static Outcome start(Dio& dio) noexcept;
   static void end_pending(Kiocb& kiocb, IoResult result) noexcept;
 
@@ -96,20 +98,22 @@ void DioEngine::free_chain(Dio& dio, BioChain& chain) noexcept {
 
 // --- submission ---
 
+// It passed the checks, so the file is told; there is nothing to submit a continuation for.
+IoResult DioEngine::refuse(Kiocb& kiocb, const DioRequest& request, std::uint32_t length,
+                           IoResult error) noexcept {
+  const Outcome ended = request.dio_ops->end_io(
+      kiocb, DioEnd{.offset = kiocb.ki_pos, .bytes = length, .result = error, .started = false});
+  HB_ASSERT(ended.is_final(), "a request that was never started needs no continuation");
+  trace_complete(kiocb, kiocb.ki_pos, length, error);
+  return error;
+}
+
 Outcome DioEngine::begin(Kiocb& kiocb, IovView iov, const DioRequest& request,
                          std::uint32_t length) noexcept {
   Issuer::Impl& issuer = kiocb.issuer->impl();
   Issuer::Impl& home = Issuer::Impl::executor(issuer);
   void* record = home.take_dio_record();
-  if (record == nullptr) {
-    // It passed the checks, so the file is told; there is nothing to submit a continuation for.
-    const IoResult no_memory = IoResult::host_failure(ENOMEM);
-    const Outcome ended = request.dio_ops->end_io(
-        kiocb, DioEnd{.offset = kiocb.ki_pos, .bytes = length, .result = no_memory});
-    HB_ASSERT(ended.is_final(), "a request that was never started needs no continuation");
-    trace_complete(kiocb, kiocb.ki_pos, length, no_memory);
-    return no_memory;
-  }
+  if (record == nullptr) return refuse(kiocb, request, length, IoResult::host_failure(ENOMEM));
   Dio& dio = *::new (record) Dio{};
   dio.kiocb = &kiocb;
   dio.issuer = &issuer;
@@ -602,7 +606,7 @@ Outcome dio_rw(Kiocb& kiocb, IovView iov, const DioRequest& request) noexcept {
   const bool may_need_worker = !kiocb.is_sync() && (!has(kiocb.ki_flags, KiocbFlags::dio_defer) ||
                                                     handler_waits(*request.dio_ops));
   if (may_need_worker && kiocb.issuer->impl().workers() == nullptr)
-    return IoResult::host_failure(EAGAIN);
+    return DioEngine::refuse(kiocb, request, length, IoResult::host_failure(EAGAIN));
   trace_rw_begin(kiocb, request, length);
   return DioEngine::begin(kiocb, iov, request, length);
 }

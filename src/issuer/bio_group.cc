@@ -48,19 +48,17 @@ void BioGroup::flush() {
 void BioGroup::start(Ended ended, void* owner) noexcept {
   check_may(Acts::submit);
   Issuer::Impl& here = Issuer::Impl::executor(issuer_->impl());
-  if (&here != &issuer_->impl()) {
-    // It must see this through before it goes.
-    here.begin_background();
-    served_ = &here.self();
-    issuer_ = served_;
-  }
+  // It must see this through before it goes: no request of its own need be in flight (an adopter's
+  // is not, nor is one whose end_io starts what another request waits for).
+  here.begin_background();
+  issuer_ = &here.self();
   ended_ = ended;
   owner_ = owner;
   run = [](IssuerWork& work) noexcept {
     auto& group = static_cast<BioGroup&>(work);
-    Issuer* served = group.served_;
+    Issuer::Impl& served = group.issuer_->impl();
     group.ended_(group, group.owner_);
-    if (served != nullptr) served->impl().end_background();
+    served.end_background();
   };
   BlockQueue* queue = here.queue_for(*device_);
   if (queue == nullptr || bios_.empty()) {

@@ -119,6 +119,10 @@ void Issuer::hand_back(Kiocb& kiocb) noexcept {
   impl_->hand_back(kiocb);
 }
 
+void Issuer::settle_until(bool (*done)(const void* what) noexcept, const void* what) noexcept {
+  impl_->wait_until_helped([&] { return done(what); });
+}
+
 Result<void> Issuer::attach(BlockDevice& device) {
   const ShieldScope shield;
   Error error(Errc::io, "");

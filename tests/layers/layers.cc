@@ -83,7 +83,7 @@ class Check {
       check_room(name, room);
     check_public_headers();
     // Outside the rooms only the public headers exist, exactly as for a user.
-    for (const char* folder : {"tools", "bench", "integrations"})
+    for (const char* folder : {"tools", "bench", "examples", "integrations"})
       check_user(folder);
     for (const fs::path& path : sources_below(root_ / "tests")) {
       for (const Include& include : includes(path))
