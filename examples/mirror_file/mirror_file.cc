@@ -40,8 +40,8 @@ void set_route_of_submission(Kiocb& kiocb, IoResult result) noexcept {
 
 // Whether another copy of the data may do better; the caller's own mistakes are the same there.
 bool is_of_the_data(IoResult result) noexcept {
-  return result.code() == Errc::io || result.code() == Errc::damaged ||
-         result.code() == Errc::poisoned;
+  return result.code() == Errc::io || result.code() == Errc::timed_out ||
+         result.code() == Errc::damaged || result.code() == Errc::poisoned;
 }
 
 }  // namespace

@@ -44,8 +44,7 @@ ZoneFile::ZoneFile(BlockDevice& device, const ZoneRange& range, const ZoneHeader
       generation_(header.generation),
       reserved_(header.write_pointer),
       durable_(header.write_pointer),
-      header_written_(header),
-      header_block_(block_bytes_) {}
+      header_written_(header) {}
 
 DioRequest ZoneFile::request() noexcept {
   return {.device = &device_, .iomap_ops = this, .dio_ops = this, .inflight = &inflight_};

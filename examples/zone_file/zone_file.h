@@ -29,6 +29,7 @@
 #include <deque>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "zone_file/zone_header.h"
@@ -160,6 +161,7 @@ class ZoneFile : public handback::File, private handback::IomapOps, private hand
   static void end_all(const EndedList& ended) noexcept;
   void take_header(handback::Issuer& issuer, bool quiet);
   [[nodiscard]] bool writes_through() const noexcept;
+  [[nodiscard]] std::span<std::byte> header_block();
   handback::IoResult write_header_and_wait(handback::Issuer& issuer, bool flush_first);
   handback::IoResult close_zone(handback::Issuer& issuer, bool empty_it);
   handback::IoResult close_drained(handback::Issuer& issuer, bool empty_it);

@@ -18,6 +18,12 @@ ZoneHeader ZoneFile::header_now() const {
           .finished = state_ == ZoneState::finished};
 }
 
+// A new one if a device that missed its deadline may still use the last one.
+std::span<std::byte> ZoneFile::header_block() {
+  if (header_block_.size() == 0) header_block_ = AlignedBuffer(block_bytes_);
+  return header_block_.span().first(block_bytes_);
+}
+
 // --- continuations ---
 
 // Takes what the header is needed for next, if anything and if it is free.
@@ -52,17 +58,18 @@ void ZoneFile::use_header(Issuer& issuer) noexcept {
 
 void ZoneFile::start_header_io(Issuer& issuer, HeaderUse use) noexcept {
   BioGroup& io = header_io_.emplace(issuer, device_);
+  const std::span<std::byte> block = header_block();
   switch (use) {
     case HeaderUse::flushing:
     case HeaderUse::flushing_header:
       io.flush();
       break;
     case HeaderUse::writing:
-      encode_zone_header(header_new_, header_block_.span().first(block_bytes_));
-      io.write(range_.addr, header_block_.span().first(block_bytes_), writes_through());
+      encode_zone_header(header_new_, block);
+      io.write(range_.addr, block, writes_through());
       break;
     case HeaderUse::reading:
-      io.read(range_.addr, header_block_.span().first(block_bytes_));
+      io.read(range_.addr, block);
       break;
     case HeaderUse::none:
     case HeaderUse::by_caller:
@@ -70,7 +77,9 @@ void ZoneFile::start_header_io(Issuer& issuer, HeaderUse use) noexcept {
   }
   io.start(
       [](BioGroup& group, void* zone) noexcept {
-        static_cast<ZoneFile*>(zone)->header_io_ended(group.result());
+        auto& file = *static_cast<ZoneFile*>(zone);
+        group.keep_if_unanswered(file.header_block_);
+        file.header_io_ended(group.result());
       },
       this);
 }
@@ -126,10 +135,9 @@ void ZoneFile::header_is_durable(EndedList& ended) {
 
 void ZoneFile::recovered(IoResult result, EndedList& ended) {
   ++recoveries_;
-  const auto found = decode_zone_header(header_block_.span().first(block_bytes_));
   if (!result.ok()) {
     become_read_only(result, ended);
-  } else if (!found || *found != header_written_) {
+  } else if (decode_zone_header(header_block()) != header_written_) {
     become_read_only(IoResult::failure(Errc::damaged), ended);
   }
   forget_lost(ended);
@@ -151,7 +159,7 @@ bool ZoneFile::writes_through() const noexcept {
 
 IoResult ZoneFile::write_header_and_wait(Issuer& issuer, bool flush_first) {
   const bool cached = device_.geometry().volatile_cache;
-  const std::span<std::byte> block = header_block_.span().first(block_bytes_);
+  const std::span<std::byte> block = header_block();
   encode_zone_header(header_new_, block);
   if (flush_first && cached) {
     BioGroup flush(issuer, device_);
@@ -161,6 +169,7 @@ IoResult ZoneFile::write_header_and_wait(Issuer& issuer, bool flush_first) {
   BioGroup write(issuer, device_);
   write.write(range_.addr, block, writes_through());
   const IoResult written = write.run_and_wait();
+  write.keep_if_unanswered(header_block_);
   if (!written.ok() || writes_through()) return written;
   BioGroup flush(issuer, device_);
   flush.flush();
@@ -308,10 +317,12 @@ Result<std::unique_ptr<ZoneFile>> ZoneFile::open(Issuer& issuer, BlockDevice& de
                                                  const ZoneRange& range) {
   if (auto good = check_range(device, range); !good) return tl::unexpected(good.error());
   const std::size_t block = device.geometry().logical_block_bytes;
-  const AlignedBuffer buffer(block);
+  AlignedBuffer buffer(block);
   BioGroup read(issuer, device);
   read.read(range.addr, buffer.span().first(block));
-  if (const IoResult result = read.run_and_wait(); !result.ok())
+  const IoResult result = read.run_and_wait();
+  read.keep_if_unanswered(buffer);
+  if (!result.ok())
     return fail(result.code(),
                 name_of(device, range) + ": the header cannot be read: " + describe(result));
   const auto header = decode_zone_header(buffer.span().first(block));

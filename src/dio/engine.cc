@@ -602,12 +602,12 @@ Outcome dio_rw(Kiocb& kiocb, IovView iov, const DioRequest& request) noexcept {
   if (!checked.ok()) return checked;
   const auto length = static_cast<std::uint32_t>(iov.length());
   if (length == 0) return IoResult::success(0);
+  trace_rw_begin(kiocb, request, length);
   // Here, in task context, where threads can be started.
   const bool may_need_worker = !kiocb.is_sync() && (!has(kiocb.ki_flags, KiocbFlags::dio_defer) ||
                                                     handler_waits(*request.dio_ops));
   if (may_need_worker && kiocb.issuer->impl().workers() == nullptr)
     return DioEngine::refuse(kiocb, request, length, IoResult::host_failure(EAGAIN));
-  trace_rw_begin(kiocb, request, length);
   return DioEngine::begin(kiocb, iov, request, length);
 }
 
