@@ -924,5 +924,13 @@ TEST(Issuer, SharesAThreadWithOthersEachWithItsOwnRequests) {
   EXPECT_EQ(of_first.delivered, 1U);
 }
 
+TEST(Issuer, RefusesANudgeThatCannotBeCaught) {
+  for (const int signal : {SIGKILL, SIGSTOP, -1, 4711}) {
+    const auto refused = Issuer::create({.nudge_signal = signal});
+    ASSERT_FALSE(refused) << signal;
+    EXPECT_EQ(refused.error().code(), Errc::invalid) << signal;
+  }
+}
+
 }  // namespace
 }  // namespace handback::testing
