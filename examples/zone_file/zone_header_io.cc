@@ -176,13 +176,15 @@ IoResult ZoneFile::write_header_and_wait(Issuer& issuer, bool flush_first) {
   return flush.run_and_wait();
 }
 
-// Waits until the header is free, and no sync is owed if `quiet`.
+// Waits until the header is free; if `quiet`, also until nobody waits for it.
 void ZoneFile::take_header(Issuer& issuer, bool quiet) {
   bool taken = false;
   issuer.settle_until([&]() noexcept {
     if (taken) return true;
     const std::lock_guard guard(mutex_);
-    if (header_use_ != HeaderUse::none || (quiet && !syncs_.empty())) return false;
+    if (header_use_ != HeaderUse::none) return false;
+    // A write that was canceled in line has a recovery, and was never in the range.
+    if (quiet && (!syncs_.empty() || recovery_.kiocb != nullptr)) return false;
     header_use_ = HeaderUse::by_caller;
     taken = true;
     return true;

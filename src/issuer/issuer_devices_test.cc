@@ -1,4 +1,5 @@
 // The queues an issuer has to devices.
+#include <handback/bio_group.h>
 #include <handback/memory_device.h>
 
 #include <set>
@@ -42,6 +43,20 @@ TEST(IssuerDevices, AreClosedWithTheIssuer) {
   EXPECT_EQ(device.queues_closed, 0U);
   issuer.reset();
   EXPECT_EQ(device.queues_closed, 1U);
+}
+
+// None of its own requests need be in flight for that.
+TEST(IssuerDevices, AreClosedWhenAStartedGroupHasEnded) {
+  FakeDevice device;
+  auto issuer = make_issuer();
+  unsigned ended = 0;
+  BioGroup group(*issuer, device);
+  group.flush();
+  group.start([](BioGroup&, void* count) noexcept { ++*static_cast<unsigned*>(count); }, &ended);
+  EXPECT_EQ(ended, 0U);
+  issuer.reset();
+  EXPECT_EQ(ended, 1U);
+  EXPECT_EQ(group.result(), IoResult());
 }
 
 TEST(IssuerDevices, CanBeDetachedAndAttachedAnew) {

@@ -23,12 +23,34 @@ TEST_F(IssuerThreadsDeathTest, UsesAnIssuerOnlyOnTheThreadThatCreatedIt) {
       [&] { issuer->wait(0); },
       [&] { static_cast<void>(issuer->run(aiocb)); },
       [&] { issuer->kick(); },
+      [&] { issuer->settle_until([] { return false; }); },
       [&] { issuer->register_buffer({}); },
       [&] { issuer->unregister_buffer({}); },
   };
   for (const auto& use : uses) {
     EXPECT_DEATH(std::thread(use).join(), "an issuer is used only by the thread that created it");
   }
+}
+
+// --- a condition of a file's own ---
+
+TEST(IssuerThreads, SettlesUntilAConditionHoldsAndDeliversNothing) {
+  const auto issuer = make_issuer();
+  FakeFile file;
+  file.on_start = [](Kiocb&, IovView) -> Outcome { return IoResult::success(1); };
+  TestAiocb aiocb;
+  aiocb.prepare_read_of(file);
+  issuer->submit(aiocb);
+  struct News : IssuerWork {
+    bool here = false;
+  } news;
+  news.run = [](IssuerWork& work) noexcept { static_cast<News&>(work).here = true; };
+  std::thread other([&] { issuer->post(news); });
+  issuer->settle_until([&] { return news.here; });
+  EXPECT_TRUE(news.here);
+  EXPECT_EQ(aiocb.delivered, 0U);
+  other.join();
+  EXPECT_EQ(issuer->wait(), 1U);
 }
 
 TEST_F(IssuerThreadsDeathTest, IsNotDestroyedByAnotherThread) {
