@@ -73,13 +73,13 @@ struct Block : handback::Aiocb {
   explicit Block(char with) : data(filled(with)) {}
   handback::AlignedBuffer data;
 
-  void submit(handback::Issuer& issuer, handback::File& file, std::uint64_t offset,
+  void submit(handback::Issuer& through, handback::File& file, std::uint64_t offset,
               handback::KiocbFlags flags = handback::KiocbFlags::none) {
     delivered = false;
     prepare_write(file, offset, data.span(), flags, [](handback::Aiocb& done) noexcept {
       static_cast<Block&>(done).delivered = true;
     });
-    issuer.submit(*this);
+    through.submit(*this);
   }
   [[nodiscard]] handback::RouteDecision routed() const { return {route, route_reason}; }
   bool delivered = false;
