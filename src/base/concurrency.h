@@ -32,7 +32,9 @@ struct HostConcurrency {
   }
 
   // Identifies the calling thread; never null, unique among living threads.
-  [[nodiscard]] static const void* this_thread() noexcept { return thread_token(); }
+  [[nodiscard]] static const void* this_thread() noexcept {
+    return thread_token();
+  }
 };
 
 }  // namespace handback

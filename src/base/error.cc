@@ -147,7 +147,8 @@ std::string_view detail_sentence(IoDetail detail) {
       return "the volume cannot describe more extents or names; remove files or format a larger "
              "volume";
     case IoDetail::missed_deadline:
-      return "the device let a request miss its deadline, and what became of that is unknown; close "
+      return "the device let a request miss its deadline, and what became of that is unknown; "
+             "close "
              "the device and open it again";
     case IoDetail::flag_nowait:
       return "this file does not take NOWAIT writes; clear the flag";
