@@ -17,6 +17,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
@@ -106,11 +107,12 @@ class ScheduleExplorer {
   [[nodiscard]] std::uint64_t steps() const noexcept { return steps_; }
   [[nodiscard]] std::string describe_schedule() const;
 
-  // Ends the schedule with a failure. Does not return when called by a logical thread.
+  // Ends the schedule with a failure. Does not return when called by a logical thread, whose stack
+  // is given up: the text must be all that the caller has made.
   void fail(std::string text) {
     if (!failure_.empty()) return;
     failure_ = std::move(text);
-    if (in_thread()) threads_[running_]->fibre.switch_to(main_);
+    give_up();
   }
 
   // How objects in [object, object + bytes) are called in the printed schedule.
@@ -243,10 +245,8 @@ class ScheduleExplorer {
   [[nodiscard]] unsigned running() const noexcept { return running_; }
   [[nodiscard]] const VectorClock& clock() const noexcept { return threads_[running_]->clock; }
   [[noreturn]] void race(const void* object, unsigned other) {
-    fail(
-        fmt::format("data race on {}: {} uses it, and {} has, with nothing in between that orders "
-                    "them",
-                    describe(object), threads_[running_]->name, threads_[other]->name));
+    note_race(object, other);
+    give_up();
     std::abort();
   }
 
@@ -307,6 +307,21 @@ class ScheduleExplorer {
     std::size_t bytes;
     const char* text;
   };
+
+  void give_up() noexcept {
+    if (in_thread()) threads_[running_]->fibre.switch_to(main_);
+  }
+  void note_race(const void* object, unsigned other) {
+    failure_ = fmt::format(
+        "data race on {}: {} uses it, and {} has, with nothing in between that orders them",
+        describe(object), threads_[running_]->name, threads_[other]->name);
+  }
+  bool note_use_after_end(const char* what, const void* object) {
+    if (std::find(retired_.begin(), retired_.end(), object) == retired_.end()) return false;
+    failure_ = fmt::format("{} of {} by {} after its end", what, describe(object),
+                           threads_[running_]->name);
+    return true;
+  }
 
   static bool releases(std::memory_order order) noexcept {
     return order == std::memory_order_release || order == std::memory_order_acq_rel ||
@@ -415,9 +430,7 @@ inline void ScheduleExplorer::step(const char* what, const void* object) {
   run_next(self.fibre);
   if (++steps_ == steps_max) fail("the schedule does not end");
   trace_.push_back({running_, what, object, 0, false});
-  if (!retired_.empty() && std::find(retired_.begin(), retired_.end(), object) != retired_.end()) {
-    fail(fmt::format("{} of {} by {} after its end", what, describe(object), self.name));
-  }
+  if (!retired_.empty() && note_use_after_end(what, object)) give_up();
 }
 
 // Lets the search choose who runs, and switches there. `from` runs now.

@@ -44,6 +44,19 @@ struct ForgettingTable : Table {
   }
 };
 
+struct StrandingTable : Table {
+  bool withdraw(RangeEntry& entry, RangeEntry** started) noexcept {
+    lock.lock();
+    const RangeEntry* other = waiting_first;
+    while (other != nullptr && other != &entry)
+      other = other->next;
+    if (other != nullptr) take_out_of_line(entry);
+    *started = nullptr;  // Those that it held back stay in line.
+    lock.unlock();
+    return other != nullptr;
+  }
+};
+
 struct Request {
   std::uint64_t offset;
   std::uint64_t end;
@@ -65,13 +78,17 @@ constexpr Requests<3> a_read_passes = {{{0, 8, read}, {0, 8, exclusive}, {0, 8, 
 constexpr Requests<5> crowd = {
     {{0, 8, write}, {0, 16, everything}, {4, 12, read}, {8, 16, exclusive}, {4, 8, everything}}};
 
-template <const auto& requests, unsigned rounds, typename TableType>
+constexpr Requests<3> held_back_by_a_drain = {{{0, 8, write}, {0, 16, everything}, {8, 16, write}}};
+
+// The thread `withdrawing` leaves the line again at once if it has to stand in it.
+template <const auto& requests, unsigned rounds, typename TableType, unsigned withdrawing>
 struct Crossing {
   static constexpr std::size_t count = requests.size();
 
   struct Entry : RangeEntry {
     bool may_start = false;
     bool queued = false;
+    bool withdrawn = false;
     unsigned grants = 0;
     std::uint64_t arrival = 0;  // 0: not in the table.
     bool active = false;
@@ -104,6 +121,7 @@ struct Crossing {
       entry.grants = 0;
       entry.queued = true;  // Whether it is shows only afterwards.
       if (table.enter(entry, false) == TableType::Entered::queued) {
+        if (thread == withdrawing && withdraw(entry)) return;
         sleep_until("in line", &entry, [&entry] { return entry.may_start; });
         check(entry.grants == 1, "who stands in line is granted once");
       } else {
@@ -112,6 +130,13 @@ struct Crossing {
       entry.queued = false;
       table.leave(entry);
     }
+  }
+
+  bool withdraw(Entry& entry) {
+    RangeEntry* started = nullptr;
+    entry.withdrawn = table.withdraw(entry, &started);
+    TableType::call_granted(started);
+    return entry.withdrawn;
   }
 
   // The table changes in one step, under its lock, so here it is whole.
@@ -132,10 +157,22 @@ struct Crossing {
               "first come, first served");
       }
     }
+    for (const RangeEntry* one = table.waiting_first; one != nullptr; one = one->next)
+      check(is_held_back(*one), "nobody stands in line for nothing");
     for (const RangeEntry* one = table.active; one != nullptr; one = one->next) {
       for (const RangeEntry* other = one->next; other != nullptr; other = other->next)
         check(!ranges_conflict(*one, *other), "nothing that conflicts is active at once");
     }
+  }
+
+  [[nodiscard]] bool is_held_back(const RangeEntry& waiting) const {
+    for (const RangeEntry* other = table.active; other != nullptr; other = other->next) {
+      if (ranges_conflict(waiting, *other)) return true;
+    }
+    for (const RangeEntry* other = table.waiting_first; other != &waiting; other = other->next) {
+      if (ranges_conflict(waiting, *other)) return true;
+    }
+    return false;
   }
 
   static bool stands_in(const RangeEntry* list, const RangeEntry& entry) {
@@ -145,6 +182,8 @@ struct Crossing {
   }
 
   void at_end() {
+    for (const Entry& entry : entries)
+      check(!entry.withdrawn || entry.grants == 0, "who has left the line is not granted");
     check(table.active == nullptr && table.waiting_first == nullptr &&
               table.waiting_last == nullptr && table.active_count == 0 &&
               table.excluding_count == 0,
@@ -152,12 +191,15 @@ struct Crossing {
   }
 };
 
-template <const auto& requests, unsigned rounds = 1, typename TableType = Table>
-struct OfThree : Crossing<requests, rounds, TableType> {
+constexpr unsigned nobody = ~0U;
+
+template <const auto& requests, unsigned rounds = 1, typename TableType = Table,
+          unsigned withdrawing = nobody>
+struct OfThree : Crossing<requests, rounds, TableType, withdrawing> {
   static constexpr std::array threads{"first", "second", "third"};
 };
-template <unsigned rounds, typename TableType = Table>
-struct OfFive : Crossing<crowd, rounds, TableType> {
+template <unsigned rounds, typename TableType = Table, unsigned withdrawing = nobody>
+struct OfFive : Crossing<crowd, rounds, TableType, withdrawing> {
   static constexpr std::array threads{"write", "drain", "read", "exclusive", "other drain"};
 };
 
@@ -168,6 +210,17 @@ TEST(RangeTableSchedules, KeepConflictsApartAndServeFirstComeFirst) {
   expect_holds(explore_all<OfThree<two_drains>>(3));
   expect_holds(explore_all<OfThree<a_read_passes>>(3));
   expect_holds(explore_random<OfFive<3>>(10'000));
+}
+
+TEST(RangeTableSchedules, GrantOrWithdrawAndStrandNobody) {
+  expect_holds(explore_all<OfThree<held_back_by_a_drain, 1, Table, 1>>(3));
+  expect_holds(explore_all<OfThree<two_drains, 1, Table, 1>>(3));
+  expect_holds(explore_random<OfFive<3, Table, 1>>(10'000));
+}
+
+TEST(RangeTableSchedules, ShowAWithdrawalThatStrandsThoseBehind) {
+  expect_finds(explore_all<OfThree<held_back_by_a_drain, 1, StrandingTable, 1>>(3),
+               "nobody stands in line for nothing");
 }
 
 TEST(RangeTableSchedules, ShowANewcomerThatOvertakesTheLine) {
