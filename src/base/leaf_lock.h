@@ -1,8 +1,8 @@
 // A lock for a few loads and stores that may be taken in device context.
 //
-// It is the last lock of any path: nothing is locked, allocated, submitted or called under it, so a
-// holder always lets go within nanoseconds unless it is preempted; then waiters sleep instead of
-// spinning.
+// It is the last lock of any path (but for InLineList, which takes a line's own lock under its
+// own): nothing is allocated, submitted or called under it, so a holder always lets go within
+// nanoseconds unless it is preempted; then waiters sleep instead of spinning.
 #pragma once
 
 #include <atomic>

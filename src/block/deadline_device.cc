@@ -9,20 +9,10 @@
 #include <vector>
 
 #include "base/assert.h"
+#include "base/thread_serial.h"
 #include "block/deadline_lane.h"
 
 namespace handback {
-namespace {
-
-// Unique for ever, unlike thread_token(): a closed queue may outlive its thread.
-std::uint64_t this_thread_serial() noexcept {
-  static std::atomic<std::uint64_t> threads{0};
-  thread_local const std::uint64_t serial = threads.fetch_add(1, std::memory_order_relaxed) + 1;
-  return serial;
-}
-
-}  // namespace
-
 class DeadlineDevice::Core {
  public:
   Core(BlockDevice& below, std::unique_ptr<BlockDevice> owned_below, const DeadlineOptions& options)
@@ -38,7 +28,7 @@ class DeadlineDevice::Core {
   void lane_closed(std::unique_ptr<DeadlineLane> lane) {
     const std::lock_guard guard(mutex_);
     std::erase(open_, lane.get());
-    if (lane->overdue() != 0) closed_.push_back({std::move(lane), this_thread_serial()});
+    if (lane->overdue() != 0) closed_.push_back({std::move(lane), thread_serial()});
     collect_answered();
   }
 
@@ -65,14 +55,14 @@ class DeadlineDevice::Core {
  private:
   struct Closed {
     std::unique_ptr<DeadlineLane> lane;
-    std::uint64_t thread_serial;
+    std::uint64_t opened_by;
   };
 
   // Answers that come on foreign threads need nobody; the others are seen by the queue's own
   // thread.
   void collect_answered() {
     std::erase_if(closed_, [](const Closed& closed) {
-      if (closed.thread_serial == this_thread_serial()) closed.lane->inner().poll();
+      if (closed.opened_by == thread_serial()) closed.lane->inner().poll();
       return closed.lane->overdue() == 0;
     });
   }

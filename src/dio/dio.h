@@ -1,7 +1,7 @@
 // The record that ties a kiocb to its bios, for as long as the request lives.
 //
 // Reference count: one for the submission, one per bio. Whoever drops the last one decides how the
-// request goes on (engine.cc, drop_reference); after its own decrement nobody touches the Dio.
+// request goes on (engine.cc, drop_last_reference); after its own decrement nobody touches the Dio.
 #pragma once
 
 #include <handback/iomap.h>

@@ -1,9 +1,9 @@
 // The direct-I/O engine: one request from its checks to its one exit.
 //
 // Life of a Dio:
-//   dio_rw -> (stand in line for the range) -> start -> build bios -> submit -> drop the
-//   submission's reference bio end -> record the error -> drop a reference last reference ->
-//   drop_reference routes -> settle -> finish
+//   dio_rw: (stand in line for the range), build bios, submit, drop the submission's reference
+//   each bio's end: record the error, drop a reference
+//   the last reference: drop_last_reference routes, the route settles, the request ends
 #include <algorithm>
 #include <cerrno>
 #include <new>

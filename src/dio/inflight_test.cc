@@ -1,6 +1,8 @@
 // The table of ranges by itself: who conflicts, who starts, in which order.
 #include "dio/inflight.h"
 
+#include <gmock/gmock.h>
+
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -384,6 +386,33 @@ TEST(DioInflightDeathTest, IsNotDestroyedWithARequestInFlight) {
         dio_inflight_impl(inflight).enter(entry, false);
       },
       "a file goes only when none of its requests is in flight");
+}
+
+// --- what lets reads pass ---
+
+TEST(RangeTable, LetsReadsPassThoseInLineBehindAFreeze) {
+  for (const bool lets_reads_pass : {true, false}) {
+    Impl table;
+    std::vector<Entry*> grants;
+    Entry freeze(0, 1 << 20, RangeMode::write_exclusive, &grants);
+    freeze.lets_reads_pass = lets_reads_pass;
+    Entry drain(0, 4096, RangeMode::everything, &grants);
+    Entry read(0, 4096, RangeMode::read, &grants);
+    ASSERT_EQ(table.enter(freeze, false), Impl::Entered::granted);
+    ASSERT_EQ(table.enter(drain, false), Impl::Entered::queued);
+    EXPECT_EQ(table.enter(read, false),
+              lets_reads_pass ? Impl::Entered::granted : Impl::Entered::queued);
+    table.leave(freeze);
+    if (lets_reads_pass) {
+      EXPECT_THAT(grants, ::testing::IsEmpty());
+      table.leave(read);
+    }
+    ASSERT_EQ(grants, (std::vector<Entry*>{&drain}));
+    table.leave(drain);
+    if (!lets_reads_pass) table.leave(read);
+    EXPECT_EQ(table.active_count, 0U);
+    EXPECT_EQ(table.passing_count, 0U);
+  }
 }
 
 }  // namespace

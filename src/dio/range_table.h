@@ -12,6 +12,9 @@ struct RangeEntry {
   std::uint64_t offset = 0;
   std::uint64_t end = 0;
   RangeMode mode = RangeMode::read;
+  // Held for as long as somebody likes (a freeze): once it is active, reads pass those that stand
+  // in line behind it. None of them could start before.
+  bool lets_reads_pass = false;
   // Called without the lock held once an entry that stood in line may start. Any context, device
   // included.
   void (*granted)(RangeEntry& entry) noexcept = nullptr;
@@ -60,6 +63,7 @@ struct RangeTable {
   RangeEntry* waiting_last = nullptr;
   std::uint64_t active_count = 0;
   std::uint64_t excluding_count = 0;  // Active entries of a mode that excludes others.
+  std::uint64_t passing_count = 0;    // Active entries that let reads pass.
 
  protected:
   // With the lock held:
@@ -81,6 +85,7 @@ void RangeTable<Concurrency>::activate(RangeEntry& entry) noexcept {
   active = &entry;
   ++active_count;
   if (excludes_others(entry.mode)) ++excluding_count;
+  if (entry.lets_reads_pass) ++passing_count;
 }
 
 template <typename Concurrency>
@@ -89,6 +94,7 @@ void RangeTable<Concurrency>::deactivate(RangeEntry& entry) noexcept {
   if (entry.next != nullptr) entry.next->previous = entry.previous;
   --active_count;
   if (excludes_others(entry.mode)) --excluding_count;
+  if (entry.lets_reads_pass) --passing_count;
 }
 
 template <typename Concurrency>
@@ -113,6 +119,7 @@ bool RangeTable<Concurrency>::held_back(const RangeEntry& entry,
       if (ranges_conflict(entry, *other)) return true;
     }
   }
+  if (passing_count != 0 && entry.mode == RangeMode::read) return false;
   for (const RangeEntry* other = waiting_first; other != up_to; other = other->next) {
     if (ranges_conflict(entry, *other)) return true;
   }

@@ -1,6 +1,8 @@
 // The trace of real requests: which events, with which fields, where.
 #include <unistd.h>
 
+#include <array>
+#include <atomic>
 #include <latch>
 
 #include "dio/dio_test_support.h"
@@ -169,6 +171,48 @@ TEST_F(DioTrace, OfADrainSaysHowLongItWaited) {
   EXPECT_GT(ends[0].waited_ns(), 0U);
   while (rig.issuer->in_flight() != 0)
     rig.issuer->wait();
+}
+
+// A file's own request (a clone for a lower file) is handed back like any other, and has nothing of
+// an Aiocb behind it.
+TEST_F(DioTrace, OfAnAdoptedRequestThatIsNoAiocbHasNoLength) {
+  rig.file.map(65536, 4096, 262144, IomapType::unwritten);
+  rig.device.hold(true);
+  struct Clone : Kiocb {
+    std::array<unsigned char, 128> beyond{};
+    std::atomic<bool> ended{false};
+  } clone;
+  clone.beyond.fill(0xff);
+  clone.ki_filp = &rig.file;
+  clone.ki_pos = 65536;
+  clone.ki_flags = KiocbFlags::direct | KiocbFlags::write | KiocbFlags::dio_defer;
+  clone.ki_complete = [](Kiocb& kiocb, Outcome outcome) noexcept {
+    if (outcome.is_final()) {
+      static_cast<Clone&>(kiocb).ended = true;
+    } else {
+      kiocb.issuer->hand_back(kiocb);
+    }
+  };
+  const iovec segment{buffer.data(), 4096};
+  std::latch submitted{1};
+  std::latch drained{1};
+  std::thread outsider([&] {
+    const auto issuer = make_issuer({.nudge_signal = 0});
+    clone.issuer = issuer.get();
+    EXPECT_FALSE(rig.file.write_iter(clone, IovView{&segment, 1}).is_final());
+    submitted.count_down();
+    drained.wait();
+  });
+  submitted.wait();
+  rig.device.end_here();
+  { const DioInflight::Drain drain(rig.file.inflight, *rig.issuer, 65536, 4096); }
+  EXPECT_TRUE(clone.ended);
+  drained.count_down();
+  outsider.join();
+  const auto adopted = trace.of(TraceEvent::adopt);
+  ASSERT_EQ(adopted.size(), 1U);
+  EXPECT_EQ(adopted[0].offset, 65536U);
+  EXPECT_EQ(adopted[0].length, 0U);
 }
 
 // Another thread's write, handed back to it and settled by this one, which drains.

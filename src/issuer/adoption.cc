@@ -84,8 +84,10 @@ bool Issuer::Impl::adopt(Impl& owner) noexcept {
     Kiocb& kiocb = kiocbs.pop();
     ++stats_.adopted;
     if (trace_enabled()) [[unlikely]] {
-      TraceRecord record = trace_record_of(TraceEvent::adopt, kiocb, kiocb.ki_pos,
-                                           static_cast<Aiocb&>(kiocb).iov_.length());
+      // Others are a file's own; their memory is nobody's business here.
+      const std::uint64_t length =
+          kiocb.ki_complete == &Impl::kiocb_complete ? static_cast<Aiocb&>(kiocb).iov_.length() : 0;
+      TraceRecord record = trace_record_of(TraceEvent::adopt, kiocb, kiocb.ki_pos, length);
       record.value = static_cast<std::uint64_t>(owner.owner_tid_);
       trace_emit(record);
     }

@@ -25,18 +25,24 @@ void InLineList::remove(InLine& entry) noexcept {
 }
 
 void InLineList::cancel_all() noexcept {
-  for (;;) {
-    lock_.lock();
-    InLine* const entry = first_;
-    if (entry == nullptr) {
-      lock_.unlock();
-      return;
+  InLine* withdrawn = nullptr;
+  lock_.lock();
+  for (InLine* entry = first_; entry != nullptr;) {
+    InLine* const next = entry->next_;
+    // One that is not in its line has been started and is about to remove itself, or is about to
+    // enter the line: then the next look finds it there.
+    if (entry->withdraw(*entry)) {
+      unlink(*entry);
+      entry->next_ = withdrawn;
+      withdrawn = entry;
     }
-    const bool withdrawn = entry->withdraw(*entry);
-    unlink(*entry);
-    lock_.unlock();
-    // If it was started, whoever did that goes on with it.
-    if (withdrawn) entry->cancel(*entry);
+    entry = next;
+  }
+  lock_.unlock();
+  while (withdrawn != nullptr) {
+    InLine* const next = withdrawn->next_;
+    withdrawn->cancel(*withdrawn);
+    withdrawn = next;
   }
 }
 

@@ -29,6 +29,10 @@ class SignalsBlocked {
 
 }  // namespace
 
+ThreadPool::ThreadPool(int fd, const Geometry& geometry) noexcept : transfer_(fd, geometry) {
+  ::sem_init(&work_, 0, 0);
+}
+
 Result<std::unique_ptr<ThreadPool>> ThreadPool::start(int fd, const Geometry& geometry,
                                                       unsigned threads) {
   std::unique_ptr<ThreadPool> pool(new ThreadPool(fd, geometry));
@@ -52,29 +56,32 @@ ThreadPool::~ThreadPool() {
   stopping_ = true;
   lock_.unlock();
   HB_ASSERT(idle, "a device is closed only when none of its bios is in flight");
-  work_.release(static_cast<std::ptrdiff_t>(threads_.size()));
+  for (std::size_t i = 0; i < threads_.size(); ++i)
+    ::sem_post(&work_);
   for (std::thread& thread : threads_)
     thread.join();
+  ::sem_destroy(&work_);
 }
 
 void ThreadPool::add(BioQueue& bios) noexcept {
   lock_.lock();
+  const bool was_empty = pending_.empty();
   pending_.append(bios);
   lock_.unlock();
-  // A thread that takes one of several wakes the next: none is woken much before there is a bio for
-  // it.
-  work_.release();
+  // A thread that takes one of several wakes the next: nobody is woken for nothing.
+  if (was_empty) ::sem_post(&work_);
 }
 
 Bio* ThreadPool::wait_for_bio() {
   for (;;) {
-    work_.acquire();
+    while (::sem_wait(&work_) != 0) {
+    }
     lock_.lock();
     Bio* const bio = pending_.pop();
     const bool more = !pending_.empty();
     const bool stopping = stopping_;
     lock_.unlock();
-    if (more) work_.release();
+    if (more) ::sem_post(&work_);
     if (bio != nullptr || stopping) return bio;
   }
 }

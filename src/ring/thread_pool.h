@@ -3,11 +3,12 @@
 // Owner: the device. Bios end on the pool's threads.
 #pragma once
 
+#include <semaphore.h>
+
 #include <handback/block_device.h>
 
 #include <atomic>
 #include <memory>
-#include <semaphore>
 #include <thread>
 #include <vector>
 
@@ -32,14 +33,16 @@ class ThreadPool {
   void add(BioQueue& bios) noexcept;
 
  private:
-  ThreadPool(int fd, const Geometry& geometry) noexcept : transfer_(fd, geometry) {}
+  ThreadPool(int fd, const Geometry& geometry) noexcept;
   void run() noexcept;
   Bio* wait_for_bio();
 
   BlockingTransfer transfer_;
-  // A leaf lock and a semaphore: queues hand bios over from poll(), in device context.
+  // A leaf lock and a semaphore: queues hand bios over from poll(), in device context, which may be
+  // a signal handler's.
   LeafLock lock_;
-  std::counting_semaphore<> work_{0};  // At least one while pending_ is not empty, or stopping_.
+  // At least one while pending_ is not empty and no thread is on its way to it, or stopping_.
+  sem_t work_;
   BioQueue pending_;
   bool stopping_ = false;
   std::vector<std::thread> threads_;

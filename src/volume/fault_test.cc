@@ -1,4 +1,6 @@
 // A volume on a device that fails: what fails, what stays, what is refused from then on.
+#include <array>
+
 #include "block/fault_device.h"
 #include "volume/volume_test_support.h"
 
@@ -124,6 +126,51 @@ TEST_F(VolumeFaults, CountsOfDeviceWritesAndFlushesOfDurableOperations) {
   ASSERT_TRUE(write(4096, KiocbFlags::dsync).ok());
   EXPECT_EQ(device_->counts(), (FaultCounts{.writes = 2, .flushes = 1, .fua_writes = 1}));
   file_.reset();
+}
+
+// Durable appends in flight while the log becomes full, so that a checkpoint and a record are under
+// way together; then one flush or write fails for ever. Nothing may be left waiting: the volume,
+// its device's queue and the issuer go.
+unsigned appends_until(BioOp op, std::uint64_t nth) {
+  auto memory = make_memory_device({.size_bytes = 16 << 20, .volatile_cache = true});
+  FaultDevice device(*memory);
+  auto issuer = must(Issuer::create());
+  must(Volume::format(*issuer, device));
+  auto volume = must(Volume::open(*issuer, device));
+  auto file = must(volume->open_file(*issuer, "/log", {.create = true}));
+  const AlignedBuffer data = pattern(4096, 1);
+  device.fail(op, nth, IoResult::host_failure(eio), FaultRepeat::for_ever);
+  std::array<Aiocb, 4> aiocbs;
+  unsigned durable = 0;
+  for (unsigned round = 0; round < 40; ++round) {
+    for (Aiocb& aiocb : aiocbs) {
+      aiocb.prepare_write(*file, 0, data.span(), KiocbFlags::append | KiocbFlags::dsync);
+      issuer->submit(aiocb);
+      issuer->poll();
+    }
+    while (issuer->in_flight() != 0)
+      issuer->wait();
+    for (const Aiocb& aiocb : aiocbs)
+      durable += aiocb.result.ok() ? 1 : 0;
+    if (volume->sync(*issuer)) continue;
+    break;
+  }
+  file.reset();
+  volume.reset();
+  issuer->detach(device);
+  return durable;
+}
+
+TEST(VolumeFaultSweep, LeavesNothingWaitingWhicheverFlushOrWriteFails) {
+  for (const BioOp op : {BioOp::flush, BioOp::write}) {
+    unsigned durable_before = 0;
+    for (std::uint64_t nth = 1; nth <= 300; ++nth) {
+      const unsigned durable = appends_until(op, nth);
+      EXPECT_GE(durable, durable_before) << nth;
+      durable_before = durable;
+    }
+    EXPECT_GE(durable_before, 64U);
+  }
 }
 
 }  // namespace

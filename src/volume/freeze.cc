@@ -9,34 +9,36 @@
 
 namespace handback {
 
-Freeze::Freeze(Issuer::Impl& issuer) noexcept : issuer_(issuer), owner_(thread_token()) {
+Freeze::Freeze(Issuer::Impl& issuer) noexcept : issuer_(issuer), owner_(thread_serial()) {
   all_held_.run = [](IssuerWork& work) noexcept { static_cast<AllHeld&>(work).here = true; };
 }
 
-Freeze::Hold& Freeze::add(Inode& inode) {
+void Freeze::add(Inode& inode) {
   Hold& hold = *holds_.emplace_back(std::make_unique<Hold>());
   hold.inode = &inode;
   hold.freeze = this;
   hold.range.end = std::numeric_limits<std::uint64_t>::max();
   hold.range.mode = RangeMode::write_exclusive;
+  hold.range.lets_reads_pass = true;
   hold.range.owner = &hold;
   hold.range.granted = [](RangeEntry& entry) noexcept {
     static_cast<Hold*>(entry.owner)->freeze->granted();
   };
-  return hold;
 }
 
-void Freeze::hold(Inode& inode) {
-  Hold& hold = add(inode);
-  awaited_.fetch_add(1, std::memory_order_relaxed);
-  if (dio_inflight_impl(inode.open->inflight).enter(hold.range, false) ==
-      DioInflight::Impl::Entered::granted) {
-    granted();
+void Freeze::hold_all() noexcept {
+  awaited_.fetch_add(holds_.size(), std::memory_order_relaxed);
+  for (auto& hold : holds_) {
+    if (dio_inflight_impl(hold->inode->open->inflight).enter(hold->range, false) ==
+        DioInflight::Impl::Entered::granted) {
+      granted();
+    }
   }
 }
 
 void Freeze::hold_new(Inode& inode) {
-  const auto entered = dio_inflight_impl(inode.open->inflight).enter(add(inode).range, false);
+  add(inode);
+  const auto entered = dio_inflight_impl(inode.open->inflight).enter(holds_.back()->range, false);
   HB_ASSERT(entered == DioInflight::Impl::Entered::granted, "a file just opened has no requests");
 }
 
@@ -85,9 +87,11 @@ Result<void> VolumeImpl::freeze(Issuer& issuer) {
     const std::lock_guard guard(metadata_lock_);
     if (auto writable = check_writable_locked(); !writable) return writable;
     if (freeze_ != nullptr) return fail(Errc::busy, "the volume is frozen already; thaw it first");
-    freeze_ = std::make_unique<Freeze>(issuer.impl());
+    auto freeze = std::make_unique<Freeze>(issuer.impl());
     for (Inode* inode : open_inodes_)
-      freeze_->hold(*inode);
+      freeze->add(*inode);
+    freeze_ = std::move(freeze);
+    freeze_->hold_all();
   }
   freeze_->wait_until_held();
   // Settled, but what DSYNC writes among them wait for may still be on its way.
@@ -120,6 +124,8 @@ Result<void> VolumeImpl::thaw(Issuer& issuer) {
     const std::lock_guard guard(metadata_lock_);
     if (freeze_ == nullptr || !freeze_->complete)
       return fail(Errc::invalid, "the volume is not frozen");
+    // Here, and not when the journal goes on: the next freeze may have begun by then.
+    journal_.hold(false);
     freeze_->let_all_go();
     freeze_.reset();
   }

@@ -10,6 +10,7 @@
 #include <memory>
 #include <vector>
 
+#include "base/thread_serial.h"
 #include "dio/inflight.h"
 #include "issuer/issuer_impl.h"
 #include "volume/metadata.h"
@@ -23,9 +24,10 @@ class Freeze {
   Freeze& operator=(const Freeze&) = delete;
   ~Freeze() = default;  // Requires: let_all_go().
 
-  // Keeps writes out of an open file: at once, or when those in flight have settled. Before
-  // wait_until_held().
-  void hold(Inode& inode);
+  // Adds an open file, for hold_all().
+  void add(Inode& inode);
+  // Keeps writes out of all that were added: at once, or when those in flight have settled.
+  void hold_all() noexcept;
   // The same for a file that was opened just now: nothing is in flight on it.
   void hold_new(Inode& inode);
   // The file's last handle is about to go, so nothing is in flight on it any more.
@@ -36,7 +38,7 @@ class Freeze {
   void wait_until_held() noexcept;
 
   // The thread that froze.
-  [[nodiscard]] bool is_mine() const noexcept { return owner_ == thread_token(); }
+  [[nodiscard]] bool is_mine() const noexcept { return owner_ == thread_serial(); }
   bool complete = false;  // The freeze has succeeded.
 
  private:
@@ -51,11 +53,10 @@ class Freeze {
     bool here = false;
   };
 
-  Hold& add(Inode& inode);
   void granted() noexcept;
 
   Issuer::Impl& issuer_;
-  const void* owner_;
+  std::uint64_t owner_;
   std::vector<std::unique_ptr<Hold>> holds_;
   std::atomic<std::size_t> awaited_{1};  // Files in line, and one until the wait begins.
   AllHeld all_held_;

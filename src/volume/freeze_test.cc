@@ -89,6 +89,21 @@ TEST_F(FreezeTest, LetsReadsGoOn) {
   must(fixture.volume->thaw(*fixture.issuer));
 }
 
+// The record that a freeze writes may be the one that makes the log too full.
+TEST_F(FreezeTest, EndsWhileACheckpointIsUnderWay) {
+  std::uint64_t checkpoints = 0;
+  std::uint64_t used_before = 0;
+  for (unsigned i = 0; i < 100; ++i) {
+    must(fixture.volume->mkdir("/directory" + std::to_string(i)));
+    must(fixture.volume->freeze(*fixture.issuer));
+    const std::uint64_t used = fixture.volume->info().log_used_bytes;
+    checkpoints += used < used_before ? 1 : 0;
+    used_before = used;
+    must(fixture.volume->thaw(*fixture.issuer));
+  }
+  EXPECT_GE(checkpoints, 1U);
+}
+
 TEST_F(FreezeTest, RefusesOnItsOwnThreadWhatWouldWaitForTheThaw) {
   auto file = fixture.create("/f");
   must(fixture.volume->freeze(*fixture.issuer));

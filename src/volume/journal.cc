@@ -149,7 +149,6 @@ void Journal::commit_in_background(Issuer::Impl& issuer) {
 
 void Journal::go_on(Issuer::Impl& issuer) {
   Lock lock(metadata_lock_);
-  held_ = false;
   pump(issuer, lock);
 }
 
@@ -161,7 +160,7 @@ std::uint64_t Journal::blocks_needed(std::uint64_t blocks) const noexcept {
 
 // Starts what is wanted and possible. Leaves the lock released.
 void Journal::pump(Issuer::Impl& issuer, Lock& lock) {
-  if (writing_ || root_being_written_ || error_ || held_) {
+  if (writing_ || root_being_written_ || error_) {
     lock.unlock();
     return;
   }
@@ -171,6 +170,11 @@ void Journal::pump(Issuer::Impl& issuer, Lock& lock) {
     issuer.begin_background();
     std::exchange(checkpoint_->leader, &issuer)->end_background();
     checkpoint_write_root(lock);
+    return;
+  }
+  // A checkpoint that was begun goes on to its end, nothing else begins.
+  if (held_) {
+    lock.unlock();
     return;
   }
   if (wanted_sequence_ > durable_sequence_) {
@@ -319,6 +323,11 @@ void Journal::fail(IoResult error, Lock& lock) {
   if (!error_) error_ = error;
   failed_.store(true, std::memory_order_release);
   const IoResult first = *error_;
+  if (checkpoint_ != nullptr && checkpoint_->step == Checkpoint::Step::wait_for_record) {
+    // Nothing of it is in flight, and nothing will come that it could go on with.
+    checkpoint_->leader->end_background();
+    checkpoint_.reset();
+  }
   CommitWaiter* finished = take_finished();
   lock.unlock();
   call(finished, first);

@@ -105,7 +105,7 @@ class Journal {
   void commit_in_background(Issuer::Impl& issuer);
   // With true: starts nothing from now on; what is under way goes on to its end. Lock held.
   void hold(bool hold) noexcept { held_ = hold; }
-  // Goes on with what was asked for meanwhile.
+  // Begins what was asked for while it was held.
   void go_on(Issuer::Impl& issuer);
   // From now on every commit fails with `error`.
   void poison(IoResult error);

@@ -29,19 +29,19 @@ struct Prelude {
     const IovView memory = from;
     // After a commit an append takes its place anew: the first try gave it up. After a tail was
     // cleaned, the file may have another one by now.
-    const bool placed = cleaner != nullptr;
+    const bool has_place = placed;
     delete this;
     const Outcome outcome =
-        placed ? to.start_placed(request, memory) : to.place_and_start(request, memory);
+        has_place ? to.start_placed(request, memory) : to.place_and_start(request, memory);
     if (outcome.is_final()) request.ki_complete(request, outcome);
   }
 
   void end_with(IoResult error) noexcept {
     Kiocb& request = kiocb;
     VolumeFile::Impl& of = file;
-    const bool placed = cleaner != nullptr;
+    const bool gives_up_place = placed && has(request.ki_flags, KiocbFlags::append);
     delete this;
-    if (placed && has(request.ki_flags, KiocbFlags::append)) of.append_ended();
+    if (gives_up_place) of.append_ended();
     request.ki_complete(request, error);
   }
 
@@ -52,6 +52,7 @@ struct Prelude {
   Arrival arrival;
 
   // write_after_tail
+  bool placed = false;  // It has its position; an APPEND gives it back if it fails.
   RangeEntry range;
   struct Standing : InLine {
     Prelude* prelude = nullptr;
@@ -115,6 +116,7 @@ Outcome write_after_tail_blocking(VolumeFile::Impl& file, Kiocb& kiocb, IovView 
 Outcome write_after_tail(VolumeFile::Impl& file, Kiocb& kiocb, IovView from) noexcept {
   if (kiocb.is_sync()) return write_after_tail_blocking(file, kiocb, from);
   auto* prelude = new Prelude(file, kiocb, from);
+  prelude->placed = true;
   hold_last_block(file.inode, prelude->range);
   prelude->range.owner = prelude;
   prelude->arrival.run = [](IssuerWork& work) noexcept {
@@ -134,7 +136,6 @@ Outcome write_after_tail(VolumeFile::Impl& file, Kiocb& kiocb, IovView from) noe
   prelude->in_line.cancel = [](InLine& entry) noexcept {
     Prelude& waiting = *static_cast<Prelude::Standing&>(entry).prelude;
     DioInflight::Impl::call_granted(waiting.range.granted_next);
-    if (has(waiting.kiocb.ki_flags, KiocbFlags::append)) waiting.file.append_ended();
     waiting.end_with(IoResult::failure(Errc::canceled));
   };
   const bool nowait = has(kiocb.ki_flags, KiocbFlags::nowait);
