@@ -38,3 +38,7 @@ if(HANDBACK_SANITIZE)
   # Instrumented code hides from the optimizer what it needs to know to be right about this one.
   target_compile_options(handback_flags INTERFACE -Wno-maybe-uninitialized)
 endif()
+
+if(HANDBACK_PLANTED_BUGS)
+  add_compile_definitions(HANDBACK_PLANTED_BUGS)
+endif()
