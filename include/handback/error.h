@@ -71,26 +71,27 @@ using Result = tl::expected<T, Error>;
 // For Errc::io the detail is the host's errno instead.
 enum class IoDetail : std::uint16_t {
   none = 0,
-  offset_unaligned,     // ki_pos is not a multiple of the logical block.
-  length_unaligned,     // A segment's length is not a multiple of the logical block.
-  buffer_unaligned,     // A segment's address is not a multiple of the device's memory alignment.
-  length_beyond_limit,  // More than io_length_bytes_max in one request.
-  offset_beyond_limit,  // The end lies beyond the largest file size.
-  flag_not_direct,      // Buffered I/O: DIRECT is missing.
-  flag_waitq,           // WAITQ belongs to async buffered reads.
-  flag_hipri,           // The device cannot be polled.
-  flag_noio,            // NOIO asks for the page cache only.
-  flag_atomic,          // Untorn writes.
-  flag_dontcache,       // DONTCACHE belongs to buffered I/O.
-  flag_append_read,     // APPEND on a read.
-  flag_direction,       // WRITE set on a read, or missing on a write.
-  flag_unknown,         // A bit that no kernel and no Handback defines.
-  short_transfer,       // The device ended a transfer early and a retry made no progress.
-  metadata_area_full,   // no_space: the checkpoint area cannot describe more extents or names.
-  missed_deadline,      // timed_out: this request; poisoned: one before it on the same device.
-  flag_nowait,          // The file cannot promise that this request does not wait.
-  flag_append,          // The file has no end of its own to append at.
-  offset_not_next,      // The file is written in order only, and the write is not the next one.
+  offset_unaligned,      // ki_pos is not a multiple of the logical block.
+  length_unaligned,      // A segment's length is not a multiple of the logical block.
+  buffer_unaligned,      // A segment's address is not a multiple of the device's memory alignment.
+  length_beyond_limit,   // More than io_length_bytes_max in one request.
+  offset_beyond_limit,   // The end lies beyond the largest file size.
+  flag_not_direct,       // Buffered I/O: DIRECT is missing.
+  flag_waitq,            // WAITQ belongs to async buffered reads.
+  flag_hipri,            // The device cannot be polled.
+  flag_noio,             // NOIO asks for the page cache only.
+  flag_atomic,           // Untorn writes.
+  flag_dontcache,        // DONTCACHE belongs to buffered I/O.
+  flag_append_read,      // APPEND on a read.
+  flag_direction,        // WRITE set on a read, or missing on a write.
+  flag_unknown,          // A bit that no kernel and no Handback defines.
+  short_transfer,        // The device ended a transfer early and a retry made no progress.
+  metadata_area_full,    // no_space: the checkpoint area cannot describe more extents or names.
+  missed_deadline,       // timed_out: this request; poisoned: one before it on the same device.
+  flag_nowait,           // The file cannot promise that this request does not wait.
+  flag_append,           // The file has no end of its own to append at.
+  offset_not_next,       // The file is written in order only, and the write is not the next one.
+  behind_failed_append,  // canceled: an append before this one failed, and the file ends there.
 };
 
 // The result of one request: bytes transferred from its start, and the first error if there was

@@ -44,6 +44,13 @@ class IomapOps {
   virtual IoResult iomap_begin(Kiocb& kiocb, const IomapRequest& request,
                                Iomap* iomap) noexcept = 0;
 
+  // iomap_begin() answered `refused` (no_space, or would_block: the range cannot be written yet),
+  // and the request may wait. A success: try again now. NotFinal: dio_retry() will be called, once,
+  // when it is worth another try; until then the request holds its range. An error ends the
+  // request. Runs on: task or issuer context. Must not wait for I/O, and what is waited for must
+  // not need a range of this file.
+  virtual Outcome make_way(Kiocb& kiocb, IoResult refused) noexcept;
+
   // The unit of allocation, in bytes: a write into an unwritten or new extent that covers only part
   // of a unit is completed with zeros. A multiple of the device's logical block.
   [[nodiscard]] virtual std::uint32_t fs_block_bytes() const noexcept = 0;
@@ -59,9 +66,24 @@ struct DioEnd {
   IoResult result;           // Bytes transferred, or the first error.
   bool unwritten = false;    // Some mapping was unwritten or new: convert what was written.
   bool needs_sync = false;   // DSYNC and not satisfied by FUA or write-through.
+  std::uint64_t token = 0;   // What write_start() returned.
+  // A write that entered before this one and began below it has failed, so that this one, which
+  // makes the file longer, would leave a gap.
+  bool behind_gap = false;
   // False: the host had no memory, or no worker thread, for the request. Nothing was submitted for
   // it, and end_io returns a result: there is nothing that a continuation could end.
   bool started = true;
+};
+
+// What the engine knows when the bios of a write are about to be submitted.
+struct DioStart {
+  std::uint64_t offset = 0;        // Bytes in the file.
+  std::uint32_t bytes = 0;         // Of the file. The bios may add zeros around it.
+  std::uint64_t required_end = 0;  // Of a write that makes the file longer: where the file ends (at
+                                   // most `offset`) once all that entered before is published.
+  bool extending = false;
+  bool converts = false;  // Some mapping is unwritten or new.
+  Bio* bios = nullptr;    // In order of file offsets, each within one mapping. `fua` may be set.
 };
 
 class DioOps {
@@ -73,8 +95,20 @@ class DioOps {
   DioOps& operator=(const DioOps&) = delete;
   [[nodiscard]] const HandlerContract& contract() const noexcept { return contract_; }
 
+  // Called for a write with DioRequest::tell_start that is to be durable (DSYNC, SYNC) and for
+  // which FUA alone is not enough, right before its bios are submitted: the file may write down, at
+  // the same time, what makes the data readable. Returns a token for DioEnd; 0 means nothing. Runs
+  // on: task or issuer context. Must not wait for I/O.
+  virtual std::uint64_t write_start(Kiocb& kiocb, const DioStart& start) noexcept;
+
+  // The data of a write with a token is on the device, or its transfer failed. Called before
+  // end_io, which may have to wait for writes before it. Runs on: as end_io, never device context.
+  virtual void data_ended(Kiocb& kiocb, std::uint64_t token, bool ok) noexcept;
+
   // The file's part of settling: conversion, size, error handling. Called exactly once per request
-  // that passed the checks, on error too. Then the request no longer counts as in flight. Returns
+  // that passed the checks, on error too; of writes that make the file longer in the order in which
+  // they entered, as far as one begins behind the other: a size that was published covers no bytes
+  // that are still on their way. Then the request no longer counts as in flight. Returns
   // the result so far, or NotFinal after submitting a continuation, which ends with
   // dio_end_pending().
   // Runs on: issuer or task context; worker context if it declared Acts::wait or the request did
@@ -95,6 +129,11 @@ class DioOps {
 
   // The file's size in bytes, now: reads end there. Runs on: any context, leaf locks only.
   [[nodiscard]] virtual std::uint64_t size_bytes() const noexcept = 0;
+
+  // The largest size, for APPEND. Runs on: any context.
+  [[nodiscard]] virtual std::uint64_t size_bytes_max() const noexcept {
+    return std::uint64_t{1} << 60;
+  }
 
  protected:
   ~DioOps() = default;
@@ -154,6 +193,8 @@ struct DioRequest {
   DioOps* dio_ops = nullptr;
   DioInflight* inflight =
       nullptr;  // Null: the file needs no ordering between overlapping requests.
+  // Of a write: no other write may overlap it, and write_start() is called. Requires: inflight.
+  bool tell_start = false;
 };
 
 // Carries the request out: waits in line for its range, maps it, splits it into bios, zeroes around
@@ -163,6 +204,9 @@ struct DioRequest {
 // what iomap_begin said, io. end_io is called for every request that passed the checks, also when
 // it then failed.
 Outcome dio_rw(Kiocb& kiocb, IovView iov, const DioRequest& request) noexcept;
+
+// After make_way() returned NotFinal (or from within it): the request tries again. Any thread.
+void dio_retry(Kiocb& kiocb) noexcept;
 
 // Ends a request whose end_io or write_sync returned NotFinal. Any thread; issuer or task context.
 void dio_end_pending(Kiocb& kiocb, IoResult result) noexcept;

@@ -47,7 +47,11 @@ struct RecoveryReport {
   std::uint64_t checkpoint_generation = 0;
   std::uint64_t records_replayed = 0;  // Log records.
   std::uint64_t changes_replayed = 0;  // Metadata changes in them.
-  bool torn_record_dropped = false;    // The log ended in a record that never became durable.
+  // Writes that were on their way together with their log record, and of them those whose data was
+  // not all there: they count as never made. None of these was acknowledged.
+  std::uint64_t writes_checked = 0;
+  std::uint64_t writes_dropped = 0;
+  bool torn_record_dropped = false;  // The log ended in a record that never became durable.
   bool backup_superblock_used = false;
 };
 

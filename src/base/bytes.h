@@ -63,6 +63,12 @@ class ByteReader {
     return {reinterpret_cast<const char*>(bytes_.data()) + position_ - length, length};
   }
 
+  // The same.
+  std::span<const std::byte> get_bytes(std::size_t length) noexcept {
+    if (!take(length)) return {};
+    return bytes_.subspan(position_ - length, length);
+  }
+
  private:
   bool take(std::size_t count) noexcept {
     if (!ok_ || bytes_.size() - position_ < count) {

@@ -154,6 +154,8 @@ std::string_view detail_sentence(IoDetail detail) {
       return "this file does not take NOWAIT writes; clear the flag";
     case IoDetail::flag_append:
       return "this file does not take APPEND; give the offset";
+    case IoDetail::behind_failed_append:
+      return "an append before this one failed, and the file ends there; append again";
     case IoDetail::offset_not_next:
       return "this file is written in order; write where the last write ended, or use APPEND";
   }

@@ -40,6 +40,11 @@ struct Dio {
   bool needs_sync = false;
   bool first_bio_used = false;
   bool ended = false;  // Synchronous caller: its own thread sets and reads it.
+  bool data_ended_told = false;
+  std::uint8_t tries = 0;          // Times that iomap_begin refused and way was made.
+  std::uint64_t required_end = 0;  // DioStart's.
+  std::uint64_t token = 0;         // What write_start returned.
+  IoResult no_place;               // Why the write cannot have a place.
 
   ReferenceCount<> references;
   FirstError<> first_error;

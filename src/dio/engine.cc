@@ -27,6 +27,7 @@ class DioEngine {
                          IoResult error) noexcept;
   static Outcome start(Dio& dio) noexcept;
   static void end_pending(Kiocb& kiocb, IoResult result) noexcept;
+  static void retry(Kiocb& kiocb) noexcept;
 
  private:
   struct BioChain {
@@ -39,6 +40,8 @@ class DioEngine {
   static void free_bio(Dio& dio, Bio& bio) noexcept;
   static void free_chain(Dio& dio, BioChain& chain) noexcept;
   static bool enter_range(Dio& dio, Outcome* ended) noexcept;
+  static bool place(RangeEntry& entry, std::uint64_t reserved_end) noexcept;
+  static IoResult map_or_make_way(Dio& dio, BioChain& chain, bool* waits) noexcept;
   static IoResult map_and_build(Dio& dio, BioChain& chain) noexcept;
   static IoResult build_mapping(Dio& dio, const Iomap& iomap, std::uint64_t offset,
                                 std::uint32_t length, SegmentCursor& cursor, BioChain& chain,
@@ -77,6 +80,8 @@ void DioEngine::free_dio(Dio& dio) noexcept {
 DioBio* DioEngine::new_bio(Dio& dio) noexcept {
   if (!dio.first_bio_used) {
     dio.first_bio_used = true;
+    // It may have been part of a try before this one.
+    if (dio.tries != 0) dio.first_bio = DioBio{};
     return &dio.first_bio;
   }
   void* record = dio.started->take_bio_record();
@@ -139,25 +144,35 @@ bool DioEngine::enter_range(Dio& dio, Outcome* ended) noexcept {
   DioInflight* inflight = dio.request.inflight;
   if (inflight == nullptr) return true;
   RangeEntry& range = dio.range;
-  const std::uint32_t fs_block = dio.request.iomap_ops->fs_block_bytes();
   range.offset = dio.offset;
   range.end = dio.offset + dio.length;
   range.mode = dio.write ? RangeMode::write : RangeMode::read;
-  if (dio.write && !is_aligned(range.offset | range.end, fs_block)) {
-    // Zeroing around a partial block must not meet another write to that block.
-    range.mode = RangeMode::write_exclusive;
-    range.offset = round_down(range.offset, fs_block);
-    range.end = round_up(range.end, fs_block);
-  }
   range.owner = &dio;
+  if (dio.write) {
+    range.place = &DioEngine::place;
+    range.publishable = [](RangeEntry& entry) noexcept {
+      Dio& ready = *static_cast<Dio*>(entry.owner);
+      if (ready.kiocb->route == Route::worker) {
+        to_worker(ready, Dio::ResumeAs::settle);
+        return;
+      }
+      ready.resume_as = Dio::ResumeAs::settle;
+      go_on(ready);
+    };
+  }
   range.granted = [](RangeEntry& entry) noexcept {
     Dio& started = *static_cast<Dio*>(entry.owner);
     started.issuer->in_line().remove(started.in_line);
     go_on(started);
   };
   using Entered = DioInflight::Impl::Entered;
-  if (inflight->impl_->enter(range, true) == Entered::granted) [[likely]]
+  const Entered entered = inflight->impl_->enter(range, true);
+  if (entered == Entered::granted) [[likely]]
     return true;
+  if (entered == Entered::no_place) {
+    *ended = end_unstarted(dio, dio.no_place);
+    return false;
+  }
   if (has(dio.kiocb->ki_flags, KiocbFlags::nowait)) {
     *ended = end_unstarted(dio, IoResult::failure(Errc::would_block));
     return false;
@@ -172,9 +187,12 @@ bool DioEngine::enter_range(Dio& dio, Outcome* ended) noexcept {
     dio.in_line.cancel = &DioEngine::cancel;
     issuer.in_line().add(dio.in_line);
   }
-  if (inflight->impl_->enter(range, false) == Entered::granted) {
+  const Entered stands = inflight->impl_->enter(range, false);
+  if (stands != Entered::queued) {
     issuer.in_line().remove(dio.in_line);
-    return true;
+    if (stands == Entered::granted) return true;
+    *ended = end_unstarted(dio, dio.no_place);
+    return false;
   }
   issuer.set_needs_others();
   if (behaves_as_before(OldBehaviour::gate_blocks)) [[unlikely]]
@@ -182,6 +200,37 @@ bool DioEngine::enter_range(Dio& dio, Outcome* ended) noexcept {
   if (!sync) return false;
   issuer.wait_until_helped([&] { return dio.ended; });
   dio.ended = false;
+  return true;
+}
+
+// Takes the write's place: at the end of the file for an APPEND. Under the table's lock.
+bool DioEngine::place(RangeEntry& entry, std::uint64_t reserved_end) noexcept {
+  Dio& dio = *static_cast<Dio*>(entry.owner);
+  Kiocb& kiocb = *dio.kiocb;
+  const std::uint64_t end = std::max(dio.request.dio_ops->size_bytes(), reserved_end);
+  if (has(kiocb.ki_flags, KiocbFlags::append)) {
+    if (!is_aligned(end, dio.request.device->geometry().logical_block_bytes)) {
+      dio.no_place = IoResult::failure(Errc::invalid, IoDetail::offset_unaligned);
+      return false;
+    }
+    if (end > dio.request.dio_ops->size_bytes_max() - dio.length) {
+      dio.no_place = IoResult::failure(Errc::too_large, IoDetail::offset_beyond_limit);
+      return false;
+    }
+    kiocb.ki_pos = end;
+    dio.offset = end;
+  }
+  entry.offset = dio.offset;
+  entry.end = dio.offset + dio.length;
+  entry.extending = entry.end > end;
+  dio.required_end = std::min(dio.offset, end);
+  const std::uint32_t fs_block = dio.request.iomap_ops->fs_block_bytes();
+  if (dio.request.tell_start || !is_aligned(entry.offset | entry.end, fs_block)) {
+    // Zeroing around a partial block must not meet another write to that block.
+    entry.mode = RangeMode::write_exclusive;
+    entry.offset = round_down(entry.offset, fs_block);
+    entry.end = round_up(entry.end, fs_block);
+  }
   return true;
 }
 
@@ -257,13 +306,24 @@ Outcome DioEngine::start(Dio& dio) noexcept {
   if (queue == nullptr) {
     built = IoResult::host_failure(EIO);
   } else {
-    built = map_and_build(dio, chain);
+    bool waits = false;
+    built = map_or_make_way(dio, chain, &waits);
+    if (waits) return NotFinal{};
   }
   if (!built.ok()) {
     // Nothing was submitted, so nothing has changed on the device.
     free_chain(dio, chain);
     chain = BioChain{};
     fail(dio, built, 0);
+  }
+  if (dio.request.tell_start && dio.needs_sync && chain.first != nullptr) {
+    dio.token = dio.request.dio_ops->write_start(
+        kiocb, DioStart{.offset = dio.offset,
+                        .bytes = dio.length,
+                        .required_end = dio.required_end,
+                        .extending = dio.range.extending,
+                        .converts = dio.unwritten || dio.new_extent,
+                        .bios = chain.first});
   }
   const bool sync = kiocb.is_sync();
   const RwQueuedPoint queued(dio);
@@ -296,6 +356,47 @@ Outcome DioEngine::start(Dio& dio) noexcept {
     }
   }
   return settle(dio);
+}
+
+// Maps the request, as often as the file can make way for it. With *waits, it will be started again
+// and may have been already.
+IoResult DioEngine::map_or_make_way(Dio& dio, BioChain& chain, bool* waits) noexcept {
+  constexpr std::uint8_t tries_max = 8;
+  Kiocb& kiocb = *dio.kiocb;
+  for (;;) {
+    const IoResult built = map_and_build(dio, chain);
+    const bool may_help = built.code() == Errc::no_space || built.code() == Errc::would_block;
+    if (built.ok() || !dio.write || !may_help || has(kiocb.ki_flags, KiocbFlags::nowait) ||
+        dio.tries == tries_max) [[likely]] {
+      return built;
+    }
+    ++dio.tries;
+    free_chain(dio, chain);
+    chain = BioChain{};
+    dio.needs_sync = dio.unwritten = dio.new_extent = dio.shared = false;
+    const bool sync = kiocb.is_sync();
+    dio.resume_as = Dio::ResumeAs::start;
+    if (dio.started != dio.issuer) dio.started->end_background();
+    dio.started = nullptr;
+    Issuer::Impl& issuer = *dio.issuer;
+    const Outcome way = dio.request.iomap_ops->make_way(kiocb, built);
+    if (!way.is_final() && !sync) {
+      issuer.set_needs_others();
+      *waits = true;
+      return built;
+    }
+    if (!way.is_final()) {
+      issuer.wait_until_helped([&] { return dio.ended; });
+      dio.ended = false;
+    }
+    dio.started = &Issuer::Impl::executor(issuer);
+    if (dio.started != &issuer) dio.started->begin_background();
+    if (way.is_final() && !way.result().ok()) return way.result();
+  }
+}
+
+void DioEngine::retry(Kiocb& kiocb) noexcept {
+  go_on(*static_cast<Dio*>(kiocb.private_));
 }
 
 FuaChoice DioEngine::choose_fua(const Dio& dio, const Iomap& iomap) noexcept {
@@ -440,7 +541,8 @@ void DioEngine::drop_last_reference(Dio& dio) noexcept {
       .sync_caller = false,
       .write = dio.write,
       .failed = dio.first_error.any(),
-      .extending = dio.write && dio.request.dio_ops->is_extending(dio.offset + dio.length),
+      .extending = dio.write && (dio.range.extending ||
+                                 dio.request.dio_ops->is_extending(dio.offset + dio.length)),
       .unwritten = dio.unwritten,
       .new_extent = dio.new_extent,
       .shared = dio.shared,
@@ -510,6 +612,19 @@ IoResult DioEngine::result_of(const Dio& dio) noexcept {
 // Settles what the bios left: clears what was read beyond the end, then the file's part, stage by
 // stage.
 Outcome DioEngine::settle(Dio& dio) noexcept {
+  // Before anything of it is published, what it stands behind is.
+  const bool sync = dio.kiocb->is_sync();
+  if (dio.token != 0 && !dio.data_ended_told) {
+    dio.data_ended_told = true;
+    dio.request.dio_ops->data_ended(*dio.kiocb, dio.token, !dio.first_error.any());
+  }
+  if (dio.range.extending && dio.request.inflight != nullptr &&
+      !dio.request.inflight->impl_->may_publish(dio.range)) {
+    // An asynchronous one may be settled elsewhere and gone by now.
+    if (!sync) return NotFinal{};
+    dio.issuer->wait_until_helped([&] { return dio.ended; });
+    dio.ended = false;
+  }
   const IoResult result = result_of(dio);
   if (!dio.write && result.ok() && dio.length_valid < dio.length) {
     // What the device transferred beyond the file's end is nobody's business.
@@ -533,7 +648,9 @@ Outcome DioEngine::run_stage(Dio& dio, IoResult result) noexcept {
                    .bytes = dio.length,
                    .result = result,
                    .unwritten = dio.unwritten || dio.new_extent,
-                   .needs_sync = dio.needs_sync};
+                   .needs_sync = dio.needs_sync,
+                   .token = dio.token,
+                   .behind_gap = dio.range.behind_gap};
   const Outcome outcome = [&] {
     const DioHandlerScope handler(dio);
     return dio.stage == Dio::Stage::end_io ? dio.request.dio_ops->end_io(kiocb, end)
@@ -555,7 +672,8 @@ Outcome DioEngine::run_stage(Dio& dio, IoResult result) noexcept {
 Outcome DioEngine::advance(Dio& dio, Outcome outcome) noexcept {
   if (outcome.is_final() && dio.stage == Dio::Stage::end_io) {
     // Settled: drains need not wait for the sync that may follow.
-    if (dio.request.inflight != nullptr) dio.request.inflight->impl_->leave(dio.range);
+    if (dio.request.inflight != nullptr)
+      dio.request.inflight->impl_->leave(dio.range, !outcome.result().ok());
     if (outcome.result().ok() && dio.needs_sync) {
       dio.stage = Dio::Stage::sync;
       outcome = run_stage(dio, outcome.result());
@@ -609,6 +727,21 @@ Outcome dio_rw(Kiocb& kiocb, IovView iov, const DioRequest& request) noexcept {
   if (may_need_worker && kiocb.issuer->impl().workers() == nullptr)
     return DioEngine::refuse(kiocb, request, length, IoResult::host_failure(EAGAIN));
   return DioEngine::begin(kiocb, iov, request, length);
+}
+
+Outcome IomapOps::make_way(Kiocb& /*kiocb*/, IoResult refused) noexcept {
+  return refused;
+}
+
+void DioOps::data_ended(Kiocb& /*kiocb*/, std::uint64_t /*token*/, bool /*ok*/) noexcept {}
+
+std::uint64_t DioOps::write_start(Kiocb& /*kiocb*/, const DioStart& /*start*/) noexcept {
+  return 0;
+}
+
+void dio_retry(Kiocb& kiocb) noexcept {
+  const ShieldScope shield;
+  DioEngine::retry(kiocb);
 }
 
 void dio_end_pending(Kiocb& kiocb, IoResult result) noexcept {

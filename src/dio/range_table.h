@@ -2,9 +2,11 @@
 #pragma once
 
 #include <handback/iomap.h>
+#include <algorithm>
 #include <cstdint>
 
 #include "base/leaf_lock.h"
+#include "base/planted_bug.h"
 
 namespace handback {
 
@@ -20,9 +22,22 @@ struct RangeEntry {
   void (*granted)(RangeEntry& entry) noexcept = nullptr;
   void* owner = nullptr;
 
+  // Of a write that may make the file longer. Called under the table's lock as the entry enters,
+  // with where the writes end that entered before and are not published yet (0: there are none), so
+  // that a place at the end of the file is taken in the order of entering: sets offset, end and
+  // extending. False: it cannot have a place.
+  bool (*place)(RangeEntry& entry, std::uint64_t reserved_end) noexcept = nullptr;
+  bool extending = false;   // It ends beyond the file's size, and is not published yet.
+  bool behind_gap = false;  // A write below it that entered earlier has failed.
+
   RangeEntry* previous = nullptr;
   RangeEntry* next = nullptr;
   RangeEntry* granted_next = nullptr;  // Of those that leave() is about to call.
+  std::uint64_t order = 0;             // Of entering, among those that extend.
+  // Called as `granted` is, when one that waited in may_publish() need not wait any more.
+  void (*publishable)(RangeEntry& entry) noexcept = nullptr;
+  bool awaits_publication = false;
+  RangeEntry* publishable_next = nullptr;
 };
 
 [[nodiscard]] constexpr bool excludes_others(RangeMode mode) noexcept {
@@ -42,20 +57,27 @@ struct RangeEntry {
 
 template <typename Concurrency>
 struct RangeTable {
-  enum class Entered : std::uint8_t { granted, queued, refused };
+  enum class Entered : std::uint8_t { granted, queued, refused, no_place };
 
   // Starts the entry, or puts it in line behind whatever conflicts (refuses it, with nowait).
   // First come, first served: a newcomer also waits for those in line that it conflicts with, so
   // that a drain cannot be starved by new requests.
   Entered enter(RangeEntry& entry, bool nowait) noexcept;
 
-  // Takes a started entry out and starts those in line that nothing holds back any more.
-  void leave(RangeEntry& entry) noexcept;
+  // Takes a started entry out and starts those in line that nothing holds back any more. With
+  // `failed`, those that extend the file behind it learn of the gap.
+  void leave(RangeEntry& entry, bool failed = false) noexcept;
+
+  // Sizes are published in order: true if no write that entered before `entry`, and begins below
+  // it, has still to be published. Else `entry.publishable` is called once that is so. Whoever
+  // waits here waits for earlier entries only, and so do those in line: the waits have no cycle.
+  [[nodiscard]] bool may_publish(RangeEntry& entry) noexcept;
 
   // Takes an entry out of the line; false if it has been started. Those that it held back are
   // started, and are for the caller to call: *started, a chain for call_granted().
   bool withdraw(RangeEntry& entry, RangeEntry** started) noexcept;
   static void call_granted(RangeEntry* started) noexcept;
+  static void call_publishable(RangeEntry* ready) noexcept;
 
   BasicLeafLock<Concurrency> lock;
   RangeEntry* active = nullptr;         // Doubly linked, no order.
@@ -64,6 +86,9 @@ struct RangeTable {
   std::uint64_t active_count = 0;
   std::uint64_t excluding_count = 0;  // Active entries of a mode that excludes others.
   std::uint64_t passing_count = 0;    // Active entries that let reads pass.
+  std::uint64_t extending_count = 0;  // Entries that extend the file, active or in line.
+  std::uint64_t extending_end = 0;    // Where the farthest of them ends.
+  std::uint64_t orders = 0;
 
  protected:
   // With the lock held:
@@ -73,6 +98,14 @@ struct RangeTable {
   void take_out_of_line(RangeEntry& entry) noexcept;
   // Those in line that nothing holds back any more, in their order.
   [[nodiscard]] RangeEntry* start_unblocked() noexcept;
+  void begin_extending(RangeEntry& entry) noexcept;
+  // Returns those that may be published now, through publishable_next.
+  [[nodiscard]] RangeEntry* end_extending(RangeEntry& entry, bool failed) noexcept;
+  [[nodiscard]] bool publishes_before(const RangeEntry& other,
+                                      const RangeEntry& entry) const noexcept {
+    return other.extending && other.order < entry.order && other.offset < entry.offset;
+  }
+  [[nodiscard]] bool awaits_others(const RangeEntry& entry) const noexcept;
   // By an active entry, or by one in line before `up_to`.
   [[nodiscard]] bool held_back(const RangeEntry& entry, const RangeEntry* up_to) const noexcept;
 };
@@ -130,30 +163,83 @@ template <typename Concurrency>
 typename RangeTable<Concurrency>::Entered RangeTable<Concurrency>::enter(RangeEntry& entry,
                                                                          bool nowait) noexcept {
   lock.lock();
+  if (entry.place != nullptr && !entry.place(entry, extending_count != 0 ? extending_end : 0))
+      [[unlikely]] {
+    lock.unlock();
+    return Entered::no_place;
+  }
   if (!held_back(entry, nullptr)) [[likely]] {
     activate(entry);
+    if (entry.extending) begin_extending(entry);
     lock.unlock();
     return Entered::granted;
   }
   if (nowait) {
+    entry.extending = false;
     lock.unlock();
     return Entered::refused;
   }
   put_in_line(entry);
+  if (entry.extending) begin_extending(entry);
   lock.unlock();
   return Entered::queued;
 }
 
 template <typename Concurrency>
-void RangeTable<Concurrency>::leave(RangeEntry& entry) noexcept {
+void RangeTable<Concurrency>::begin_extending(RangeEntry& entry) noexcept {
+  entry.order = ++orders;
+  extending_end = extending_count++ == 0 ? entry.end : std::max(extending_end, entry.end);
+}
+
+template <typename Concurrency>
+bool RangeTable<Concurrency>::awaits_others(const RangeEntry& entry) const noexcept {
+  for (const RangeEntry* other = active; other != nullptr; other = other->next) {
+    if (publishes_before(*other, entry)) return true;
+  }
+  for (const RangeEntry* other = waiting_first; other != nullptr; other = other->next) {
+    if (publishes_before(*other, entry)) return true;
+  }
+  return false;
+}
+
+template <typename Concurrency>
+RangeEntry* RangeTable<Concurrency>::end_extending(RangeEntry& entry, bool failed) noexcept {
+  entry.extending = false;
+  --extending_count;
+  RangeEntry* ready = nullptr;
+  for (RangeEntry* list : {active, waiting_first}) {
+    for (RangeEntry* other = list; other != nullptr; other = other->next) {
+      if (!other->extending || other->order < entry.order || other->offset < entry.offset) continue;
+      if (failed) other->behind_gap = true;
+      if (!other->awaits_publication || awaits_others(*other)) continue;
+      other->awaits_publication = false;
+      other->publishable_next = ready;
+      ready = other;
+    }
+  }
+  return ready;
+}
+
+template <typename Concurrency>
+bool RangeTable<Concurrency>::may_publish(RangeEntry& entry) noexcept {
+  lock.lock();
+  const bool may = planted(PlantedBug::write_size_out_of_order) || !awaits_others(entry);
+  entry.awaits_publication = !may;
+  lock.unlock();
+  return may;
+}
+
+template <typename Concurrency>
+void RangeTable<Concurrency>::leave(RangeEntry& entry, bool failed) noexcept {
   lock.lock();
   deactivate(entry);
-  if (waiting_first == nullptr) [[likely]] {
-    lock.unlock();
-    return;
-  }
-  RangeEntry* const started = start_unblocked();
+  RangeEntry* ready = nullptr;
+  if (entry.extending) ready = end_extending(entry, failed);
+  RangeEntry* started = nullptr;
+  if (waiting_first != nullptr) [[unlikely]]
+    started = start_unblocked();
   lock.unlock();
+  call_publishable(ready);
   call_granted(started);
 }
 
@@ -163,11 +249,14 @@ bool RangeTable<Concurrency>::withdraw(RangeEntry& entry, RangeEntry** started) 
   const RangeEntry* other = waiting_first;
   while (other != nullptr && other != &entry)
     other = other->next;
+  RangeEntry* ready = nullptr;
   if (other != nullptr) {
     take_out_of_line(entry);
+    if (entry.extending) ready = end_extending(entry, true);
     *started = start_unblocked();
   }
   lock.unlock();
+  call_publishable(ready);
   return other != nullptr;
 }
 
@@ -197,6 +286,15 @@ void RangeTable<Concurrency>::call_granted(RangeEntry* started) noexcept {
     RangeEntry* next_started = started->granted_next;
     started->granted(*started);
     started = next_started;
+  }
+}
+
+template <typename Concurrency>
+void RangeTable<Concurrency>::call_publishable(RangeEntry* ready) noexcept {
+  while (ready != nullptr) {
+    RangeEntry* next_ready = ready->publishable_next;
+    ready->publishable(*ready);
+    ready = next_ready;
   }
 }
 

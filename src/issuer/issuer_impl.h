@@ -30,7 +30,7 @@
 namespace handback {
 
 // Room for one engine's record of a request, with its first bio in it.
-inline constexpr std::size_t dio_record_bytes = 448;
+inline constexpr std::size_t dio_record_bytes = 640;
 // Room for a bio and what its engine keeps with it.
 inline constexpr std::size_t bio_record_bytes = sizeof(Bio) + 16;
 

@@ -16,6 +16,10 @@ std::string_view to_string(ChangeKind kind) noexcept {
       return "map";
     case ChangeKind::set_mtime:
       return "set_mtime";
+    case ChangeKind::write:
+      return "write";
+    case ChangeKind::grow:
+      return "grow";
   }
   return "unknown";
 }
@@ -43,6 +47,22 @@ void change_encode(const Change& change, std::vector<std::byte>& bytes) {
       out.put_string(change.name);
       out.put_string(change.name_to);
       break;
+    case ChangeKind::write:
+      out.put(change.ino);
+      out.put(change.write_id);
+      out.put(change.required_end);
+      out.put(change.end);
+      out.put(change.mtime_ns);
+      out.put(static_cast<std::uint16_t>(change.pieces.size()));
+      for (const WritePiece& piece : change.pieces) {
+        out.put(piece.offset);
+        out.put(piece.addr);
+        out.put(piece.length);
+        out.put(piece.crc);
+        out.put(static_cast<std::uint8_t>(piece.maps ? 1 : 0));
+      }
+      break;
+    case ChangeKind::grow:
     case ChangeKind::set_size:
       out.put(change.ino);
       out.put(change.size_bytes);
@@ -88,6 +108,15 @@ bool change_decode(ByteReader& in, Change* change) {
       change->name = in.get_string();
       change->name_to = in.get_string();
       return in.ok();
+    case ChangeKind::write:
+      change->ino = in.get<std::uint64_t>();
+      change->write_id = in.get<std::uint64_t>();
+      change->required_end = in.get<std::uint64_t>();
+      change->end = in.get<std::uint64_t>();
+      change->mtime_ns = in.get<std::int64_t>();
+      change->encoded_pieces = in.get_bytes(in.get<std::uint16_t>() * write_piece_bytes);
+      return in.ok();
+    case ChangeKind::grow:
     case ChangeKind::set_size:
       change->ino = in.get<std::uint64_t>();
       change->size_bytes = in.get<std::uint64_t>();
@@ -108,6 +137,19 @@ bool change_decode(ByteReader& in, Change* change) {
       return in.ok();
   }
   return false;
+}
+
+std::vector<WritePiece> change_pieces(const Change& change) {
+  std::vector<WritePiece> pieces(change.encoded_pieces.size() / write_piece_bytes);
+  ByteReader in(change.encoded_pieces);
+  for (WritePiece& piece : pieces) {
+    piece.offset = in.get<std::uint64_t>();
+    piece.addr = in.get<std::uint64_t>();
+    piece.length = in.get<std::uint32_t>();
+    piece.crc = in.get<std::uint32_t>();
+    piece.maps = in.get<std::uint8_t>() != 0;
+  }
+  return pieces;
 }
 
 }  // namespace handback

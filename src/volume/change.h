@@ -4,6 +4,7 @@
 
 #include <handback/volume.h>
 #include <cstdint>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -18,28 +19,48 @@ enum class ChangeKind : std::uint8_t {
   set_size = 4,     // The size; blocks entirely beyond it are freed.
   map = 5,          // Blocks of the file lie there, written or unwritten.
   set_mtime = 6,
+  write = 7,  // A write under way: blocks and size, valid only if the data checks out.
+  grow = 10,  // The size is at least this: a write was published.
 };
+
+// Of ChangeKind::write: bytes on the device that the write fills, and what their CRC-32C will be.
+struct WritePiece {
+  std::uint64_t offset = 0;  // Bytes in the file.
+  std::uint64_t addr = 0;    // Byte on the device.
+  std::uint32_t length = 0;  // Bytes.
+  std::uint32_t crc = 0;
+  bool maps = false;  // Whole blocks, which the write maps. Else they were mapped before.
+};
+inline constexpr std::size_t write_piece_bytes = 25;
 
 struct Change {
   ChangeKind kind = ChangeKind::create;
   std::uint64_t ino = 0;
-  std::uint64_t parent = 0;           // create, remove_name, rename: the directory.
-  std::uint64_t parent_to = 0;        // rename.
-  std::uint64_t size_bytes = 0;       // set_size.
-  std::uint64_t offset = 0;           // map: file block.
-  std::uint64_t addr = 0;             // map: device block.
-  std::uint32_t count = 0;            // map: blocks.
-  bool unwritten = false;             // map.
-  FileType type = FileType::regular;  // create.
-  std::int64_t mtime_ns = 0;          // All but map.
-  std::string_view name;              // Borrowed.
-  std::string_view name_to;           // rename. Borrowed.
+  std::uint64_t parent = 0;            // create, remove_name, rename: the directory.
+  std::uint64_t parent_to = 0;         // rename.
+  std::uint64_t size_bytes = 0;        // set_size.
+  std::uint64_t offset = 0;            // map: file block.
+  std::uint64_t addr = 0;              // map: device block.
+  std::uint32_t count = 0;             // map: blocks.
+  bool unwritten = false;              // map.
+  FileType type = FileType::regular;   // create.
+  std::int64_t mtime_ns = 0;           // All but map.
+  std::uint64_t write_id = 0;          // write: rises by one with each.
+  std::uint64_t required_end = 0;      // write: void unless the file is at least this long.
+  std::uint64_t end = 0;               // write: bytes; the file is at least this long after it.
+  std::span<const WritePiece> pieces;  // write, to encode. Borrowed.
+  std::span<const std::byte> encoded_pieces;  // write, as decoded. Borrowed.
+  std::string_view name;                      // Borrowed.
+  std::string_view name_to;                   // rename. Borrowed.
 };
 
 void change_encode(const Change& change, std::vector<std::byte>& out);
 
 // The next change of `in`; false if the bytes are none. Names point into the bytes.
 [[nodiscard]] bool change_decode(ByteReader& in, Change* change);
+
+// Of a decoded write.
+[[nodiscard]] std::vector<WritePiece> change_pieces(const Change& change);
 
 [[nodiscard]] std::string_view to_string(ChangeKind kind) noexcept;
 

@@ -53,8 +53,8 @@ TEST_F(VolumeFaults, AFailedDataWriteFailsThatRequestAndLeavesTheSize) {
 TEST_F(VolumeFaults, AFailedLogWriteIsTerminalForEveryLaterDurableCall) {
   create();
   must(volume_->sync(*issuer_));
-  // The data of a dsync write is the first write, the record the second.
-  device_->fail(BioOp::write, 2, IoResult::host_failure(eio));
+  // The record is handed to the device first, then the data.
+  device_->fail(BioOp::write, 1, IoResult::host_failure(eio));
   EXPECT_EQ(write(0, KiocbFlags::dsync), IoResult::host_failure(eio));
   EXPECT_EQ(write(0, KiocbFlags::dsync), IoResult::failure(Errc::poisoned));
   EXPECT_TRUE(is_error(file_->fsync(*issuer_), Errc::poisoned));
@@ -122,9 +122,9 @@ TEST_F(VolumeFaults, CountsOfDeviceWritesAndFlushesOfDurableOperations) {
   ASSERT_TRUE(write(0, KiocbFlags::dsync).ok());
   EXPECT_EQ(device_->counts(), (FaultCounts{.writes = 1, .fua_writes = 1}));
   device_->reset_counts();
-  // An extension: data, flush, record.
+  // An extension: data and record together.
   ASSERT_TRUE(write(4096, KiocbFlags::dsync).ok());
-  EXPECT_EQ(device_->counts(), (FaultCounts{.writes = 2, .flushes = 1, .fua_writes = 1}));
+  EXPECT_EQ(device_->counts(), (FaultCounts{.writes = 2, .fua_writes = 2}));
   file_.reset();
 }
 

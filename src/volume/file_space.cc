@@ -6,6 +6,7 @@
 
 #include "base/align.h"
 #include "base/context.h"
+#include "base/crc32c.h"
 #include "volume/volume_impl.h"
 
 namespace handback {
@@ -43,14 +44,78 @@ IoResult VolumeImpl::allocate_for_write(Inode& inode, std::uint64_t offset, std:
   return {};
 }
 
+std::uint64_t VolumeImpl::log_write(Inode& inode, const DioStart& start) {
+  // Beyond this, the checksums cost more than the round trip.
+  constexpr std::uint32_t bytes_max = 256 << 10;
+  if (start.bytes > bytes_max) return 0;
+  // Before the lock: nobody else changes what is under this range.
+  std::vector<WritePiece> pieces;
+  const std::uint64_t size = inode.size_bytes.load(std::memory_order_acquire);
+  std::uint64_t at = start.offset;
+  for (const Bio* bio = start.bios; bio != nullptr; bio = bio->next) {
+    ExtentMap::Lookup found;
+    {
+      const std::lock_guard guard(inode.map_lock);
+      found = inode.extents.lookup(at / fs_block);
+    }
+    if (found.hole) return 0;
+    const std::uint64_t offset =
+        found.offset * fs_block + (bio->addr - found.extent.addr * fs_block);
+    at = offset + bio->length;
+    // What lies below the end and was written before needs nothing to be read back.
+    if (!found.extent.unwritten && at <= size) continue;
+    std::uint32_t crc = 0;
+    for (unsigned i = 0; i < bio->segment_count; ++i) {
+      const iovec& segment = bio->segments[i];
+      crc = crc32c({static_cast<const std::byte*>(segment.iov_base), segment.iov_len}, crc);
+    }
+    pieces.push_back({.offset = offset,
+                      .addr = bio->addr,
+                      .length = bio->length,
+                      .crc = crc,
+                      .maps = found.extent.unwritten});
+    if (found.extent.unwritten && (offset | bio->length) % fs_block != 0) return 0;
+  }
+  if (pieces.empty()) return 0;
+  const std::lock_guard guard(metadata_lock_);
+  if (inode.nlink == 0) return 0;
+  Change change;
+  change.kind = ChangeKind::write;
+  change.ino = inode.ino;
+  change.required_end = start.extending ? start.required_end : 0;
+  change.end = start.offset + start.bytes;
+  change.mtime_ns = realtime_ns();
+  change.pieces = pieces;
+  if (!journal_.append_write(change, start.bytes, inode.layout_epoch)) return 0;
+  return change.write_id;
+}
+
+void VolumeImpl::write_data_ended(Issuer& issuer, std::uint64_t write_id, bool ok) noexcept {
+  bool go_on = false;
+  {
+    const std::lock_guard guard(metadata_lock_);
+    journal_.ledger().data_ended(write_id, ok);
+    go_on = journal_.wants_to_go_on();
+  }
+  if (go_on) journal_.go_on(Issuer::Impl::executor(issuer.impl()));
+}
+
+void VolumeImpl::write_abandoned(std::uint64_t write_id) noexcept {
+  const std::lock_guard guard(metadata_lock_);
+  journal_.ledger().abandon(write_id);
+}
+
 IoResult VolumeImpl::write_settled(Inode& inode, std::uint64_t offset, std::uint64_t end_offset,
-                                   bool convert) {
+                                   bool convert, std::uint64_t write_id) {
   check_may(Acts::lock);
   const std::lock_guard guard(metadata_lock_);
   if (journal_.error()) return IoResult::failure(Errc::poisoned);
-  // A file without a name is nothing that the log or a checkpoint knows of.
-  const bool logged = inode.nlink != 0;
   std::uint64_t sequence = 0;
+  // The log says all of it already, unless something came in between.
+  const bool known =
+      write_id != 0 && journal_.ledger().publish(write_id, inode.layout_epoch, &sequence);
+  // A file without a name is nothing that the log or a checkpoint knows of.
+  const bool logged = inode.nlink != 0 && !known;
   std::vector<BlockRun> freed;
   if (convert) {
     std::uint64_t block = offset / fs_block;
@@ -69,7 +134,7 @@ IoResult VolumeImpl::write_settled(Inode& inode, std::uint64_t offset, std::uint
           change.offset = block;
           change.addr = written.addr;
           change.count = written.count;
-          sequence = journal_.append(change);
+          sequence = journal_.append(change, true);
         }
       }
       block = found_end;
@@ -80,14 +145,16 @@ IoResult VolumeImpl::write_settled(Inode& inode, std::uint64_t offset, std::uint
     metadata_->set_size(inode, end_offset, now, &freed);
     if (logged) {
       Change change;
-      change.kind = ChangeKind::set_size;
+      change.kind = ChangeKind::grow;
       change.ino = inode.ino;
       change.size_bytes = end_offset;
       change.mtime_ns = now;
-      sequence = journal_.append(change);
+      sequence = journal_.append(change, true);
     }
   }
-  if (sequence != 0) inode.dirty_sequence.store(sequence, std::memory_order_release);
+  if (known) note_unconfirmed(inode, {offset, end_offset, write_id});
+  if (sequence > inode.dirty_sequence.load(std::memory_order_relaxed))
+    inode.dirty_sequence.store(sequence, std::memory_order_release);
   return {};
 }
 
@@ -106,8 +173,6 @@ Result<void> VolumeImpl::set_size(Inode& inode, std::uint64_t size_bytes) {
     change.mtime_ns = realtime_ns();
     make(change, {&inode});
   }
-  const std::lock_guard append_guard(inode.open->append_lock);
-  if (inode.open->appends_in_flight == 0) inode.open->append_end = size_bytes;
   return {};
 }
 

@@ -1,4 +1,4 @@
-// The on-disk format, version 1.0: constants and layout only. docs/format.md is its specification
+// The on-disk format, version 2.0: constants and layout only. docs/format.md is its specification
 // and names the same structures and fields.
 #pragma once
 
@@ -13,7 +13,7 @@ inline constexpr std::uint32_t meta_magic = 0x626d4248;  // "HBmb", little-endia
 inline constexpr std::size_t meta_header_bytes = 64;
 inline constexpr std::size_t meta_payload_bytes_max = fs_block - meta_header_bytes;
 
-inline constexpr std::uint16_t format_version_major = 1;  // Must match.
+inline constexpr std::uint16_t format_version_major = 2;  // Must match.
 inline constexpr std::uint16_t format_version_minor =
     0;  // May be newer: readers ignore what they do not know.
 

@@ -5,6 +5,8 @@
 #include <utility>
 
 #include "base/assert.h"
+#include "base/bytes.h"
+#include "base/planted_bug.h"
 #include "volume/meta_block.h"
 
 namespace handback {
@@ -23,6 +25,7 @@ IoResult poisoned() noexcept {
 struct Journal::Checkpoint {
   Issuer::Impl* leader = nullptr;
   std::uint64_t covers_sequence = 0;  // All records up to this one are contained.
+  std::uint64_t confirms = 0;         // All writes up to this one are contained, or void.
   std::optional<std::uint64_t>
       end_position;  // Of that record in the log, once it was written there.
   Root root;
@@ -40,20 +43,36 @@ struct Journal::Checkpoint {
 };
 
 Journal::Journal(BlockDevice& device, const Superblock& superblock, const Root& root,
-                 std::uint64_t log_head, std::uint64_t next_sequence, JournalClient& client,
-                 RankedMutex& metadata_lock)
+                 std::uint64_t log_head, std::uint64_t next_sequence, std::uint64_t next_write_id,
+                 JournalClient& client, RankedMutex& metadata_lock)
     : device_(device),
       volume_id_(superblock.volume_id),
       layout_(superblock.layout),
       client_(client),
       metadata_lock_(metadata_lock),
       durable_sequence_(next_sequence - 1),
+      ledger_(next_write_id),
       head_(log_head),
       tail_(root.log_position),
       generation_(root.generation),
       slot_(root.slot),
       oldest_minor_(std::min(root.oldest_minor, format_version_minor)) {
   open_.sequence = next_sequence;
+  ledger_.record_durable(next_sequence - 1);
+  plug_.journal = this;
+  plug_.run = [](IssuerWork& work) noexcept {
+    Plug& plug = static_cast<Plug&>(work);
+    Journal& journal = *plug.journal;
+    Lock lock(journal.metadata_lock_);
+    Issuer::Impl& posted = *std::exchange(plug.issuer, nullptr);
+    journal.wanted_sequence_ = std::max(journal.wanted_sequence_, journal.newest_sequence());
+    if (journal.error_) {
+      lock.unlock();
+    } else {
+      journal.pump(Issuer::Impl::executor(posted), lock);
+    }
+    posted.end_background();
+  };
 }
 
 Journal::~Journal() {
@@ -62,34 +81,70 @@ Journal::~Journal() {
 
 // --- collecting ---
 
-std::uint64_t Journal::append(const Change& change) {
+std::uint64_t Journal::append(const Change& change, bool shows_data) {
   if (open_.changes.size() >= record_changes_bytes_max) seal_open();
   if (oldest_uncommitted_ns_ == 0) oldest_uncommitted_ns_ = monotonic_ns();
   change_encode(change, open_.changes);
   ++open_.change_count;
+  open_.flush_before |= shows_data;
   return open_.sequence;
+}
+
+bool Journal::append_write(Change& change, std::uint64_t data_bytes, std::uint64_t epoch) {
+  if (error_ || held_ || !ledger_.has_room(data_bytes)) return false;
+  change.write_id = ledger_.next_id();
+  ledger_.add(append(change), data_bytes, epoch);
+  return true;
+}
+
+bool Journal::wants_to_go_on() const noexcept {
+  return (writing_ && write_step_ == WriteStep::await_data &&
+          !ledger_.data_pending(current_.sequence)) ||
+         confirm_wanted();
+}
+
+void Journal::release(std::vector<BlockRun>&& runs, std::uint64_t confirm_id) {
+  if (confirm_id > ledger_.durable_confirmed() && !planted(PlantedBug::journal_reuse_unconfirmed)) {
+    held_blocks_.push_back({confirm_id, std::move(runs)});
+    return;
+  }
+  for (const BlockRun& run : runs)
+    blocks_waiting_ -= run.count;
+  client_.blocks_reusable(runs);
+}
+
+void Journal::confirmed_durably(std::uint64_t id) {
+  ledger_.confirm_durable(id);
+  std::vector<HeldBlocks> held = std::exchange(held_blocks_, {});
+  for (HeldBlocks& blocks : held)
+    release(std::move(blocks.runs), blocks.confirm_id);
 }
 
 void Journal::freed(std::vector<BlockRun>&& runs) {
   // With the newest record that exists; if every change is durable, they wait for nothing.
-  std::vector<BlockRun>* with = nullptr;
-  if (open_.change_count != 0) {
-    with = &open_.freed;
-  } else if (!sealed_.empty()) {
-    with = &sealed_.back().freed;
-  } else if (writing_) {
-    with = &current_.freed;
-  } else {
-    client_.blocks_reusable(runs);
-    return;
-  }
   for (const BlockRun& run : runs)
     blocks_waiting_ += run.count;
-  with->insert(with->end(), runs.begin(), runs.end());
+  Sealed* with = nullptr;
+  if (planted(PlantedBug::journal_reuse_at_once)) {
+    // Nobody waits.
+  } else if (open_.change_count != 0) {
+    with = &open_;
+  } else if (!sealed_.empty()) {
+    with = &sealed_.back();
+  } else if (writing_) {
+    with = &current_;
+  }
+  if (with == nullptr) {
+    release(std::move(runs), ledger_.newest());
+    return;
+  }
+  with->freed.insert(with->freed.end(), runs.begin(), runs.end());
+  with->freed_confirm_id = ledger_.newest();
 }
 
 Issuer::Impl* Journal::leader() const noexcept {
   if (writing_) return leader_;
+  if (plug_.issuer != nullptr && checkpoint_ == nullptr) return plug_.issuer;
   return checkpoint_ != nullptr ? checkpoint_->leader : nullptr;
 }
 
@@ -104,8 +159,8 @@ void Journal::lead_from_here(Issuer::Impl*& leader) noexcept {
   std::exchange(leader, &here)->end_background();
 }
 
-void Journal::seal_open() {
-  if (open_.change_count == 0) return;
+void Journal::seal_open(bool even_if_empty) {
+  if (open_.change_count == 0 && !even_if_empty) return;
   const std::uint64_t next = open_.sequence + 1;
   sealed_.push_back(std::move(open_));
   open_ = Sealed{};
@@ -117,11 +172,27 @@ void Journal::seal_open() {
 Outcome Journal::commit(Issuer::Impl& issuer, CommitWaiter& waiter) {
   Lock lock(metadata_lock_);
   if (error_) return poisoned();
-  if (waiter.sequence <= durable_sequence_) return IoResult::success(0);
-  const bool under_way =
-      (writing_ && waiter.sequence <= current_.sequence) ||
-      (checkpoint_ != nullptr && waiter.sequence <= checkpoint_->covers_sequence);
+  if (ended(waiter)) return IoResult::success(0);
+  bool under_way = (writing_ && waiter.sequence <= current_.sequence) ||
+                   (checkpoint_ != nullptr && waiter.sequence <= checkpoint_->covers_sequence);
+  if (!under_way && device_.geometry().volatile_cache && device_.geometry().fua) {
+    // The record alone is written through the cache; with a flush before it, so is what came
+    // before.
+    if (waiter.sequence == open_.sequence && open_.change_count != 0) {
+      open_.flush_before = true;
+    } else {
+      const auto at = std::find_if(sealed_.begin(), sealed_.end(), [&](const Sealed& record) {
+        return record.sequence == waiter.sequence;
+      });
+      if (at != sealed_.end()) {
+        at->flush_before = true;
+      } else {
+        under_way = true;
+      }
+    }
+  }
   waiter.flush_covers_call = !under_way;
+  confirm_wanted_id_ = std::max(confirm_wanted_id_, waiter.confirm_id);
   waiter.next = waiters_;
   waiters_ = &waiter;
   wanted_sequence_ = std::max(wanted_sequence_, waiter.sequence);
@@ -147,6 +218,24 @@ void Journal::commit_in_background(Issuer::Impl& issuer) {
   pump(issuer, lock);
 }
 
+void Journal::commit_soon(Issuer::Impl& issuer) {
+  Lock lock(metadata_lock_);
+  if (error_ || plug_.issuer != nullptr) return;
+  if (issuer.in_flight() <= 1) {
+    wanted_sequence_ = std::max(wanted_sequence_, newest_sequence());
+    pump(issuer, lock);
+    return;
+  }
+  plug_.issuer = &issuer;
+  issuer.begin_background();
+  issuer.post(plug_);
+}
+
+std::size_t Journal::payload_bytes(const Sealed& record) const noexcept {
+  return sizeof(std::uint32_t) + sizeof(std::uint64_t) + sizeof(std::uint32_t) +
+         ledger_.voids().size() * sizeof(std::uint64_t) + record.changes.size();
+}
+
 void Journal::go_on(Issuer::Impl& issuer) {
   Lock lock(metadata_lock_);
   pump(issuer, lock);
@@ -160,6 +249,14 @@ std::uint64_t Journal::blocks_needed(std::uint64_t blocks) const noexcept {
 
 // Starts what is wanted and possible. Leaves the lock released.
 void Journal::pump(Issuer::Impl& issuer, Lock& lock) {
+  if (writing_ && write_step_ == WriteStep::await_data &&
+      !ledger_.data_pending(current_.sequence)) {
+    issuer.begin_background();
+    std::exchange(leader_, &issuer)->end_background();
+    write_step_ = WriteStep::flush_after;
+    submit_write_step(lock);
+    return;
+  }
   if (writing_ || root_being_written_ || error_) {
     lock.unlock();
     return;
@@ -177,10 +274,9 @@ void Journal::pump(Issuer::Impl& issuer, Lock& lock) {
     lock.unlock();
     return;
   }
-  if (wanted_sequence_ > durable_sequence_) {
-    if (sealed_.empty()) seal_open();
-    const std::uint64_t needed =
-        blocks_needed(meta_blocks(sizeof(std::uint32_t) + sealed_.front().changes.size()));
+  if (wanted_sequence_ > durable_sequence_ || confirm_wanted()) {
+    if (sealed_.empty()) seal_open(true);
+    const std::uint64_t needed = blocks_needed(meta_blocks(payload_bytes(sealed_.front())));
     if (head_ - tail_ + needed <= layout_.log_blocks) {
       write_next(issuer, lock);
       return;
@@ -199,7 +295,16 @@ void Journal::write_next(Issuer::Impl& issuer, Lock& lock) {
   current_ = std::move(sealed_.front());
   sealed_.pop_front();
   if (sealed_.empty() && open_.change_count == 0) oldest_uncommitted_ns_ = 0;
-  const std::size_t payload_bytes = sizeof(std::uint32_t) + current_.changes.size();
+  std::vector<std::byte> head;
+  ByteWriter out(head);
+  current_confirms_ = ledger_.confirmed();
+  const std::vector<std::uint64_t> voids = ledger_.take_voids();
+  out.put(current_.change_count);
+  out.put(current_confirms_);
+  out.put(static_cast<std::uint32_t>(voids.size()));
+  for (const std::uint64_t id : voids)
+    out.put(id);
+  const std::size_t payload_bytes = head.size() + current_.changes.size();
   const std::uint64_t blocks = meta_blocks(payload_bytes);
   if (record_buffer_.size() < blocks * fs_block) record_buffer_ = AlignedBuffer(blocks * fs_block);
   const std::uint64_t skipped = blocks_needed(blocks) - blocks;
@@ -207,10 +312,9 @@ void Journal::write_next(Issuer::Impl& issuer, Lock& lock) {
   current_blocks_ = blocks;
   const auto record = record_buffer_.span().first(blocks * fs_block);
   std::fill(record.begin(), record.end(), std::byte{0});
-  std::memcpy(record.data() + meta_header_bytes, &current_.change_count,
-              sizeof current_.change_count);
-  std::memcpy(record.data() + meta_header_bytes + sizeof current_.change_count,
-              current_.changes.data(), current_.changes.size());
+  std::memcpy(record.data() + meta_header_bytes, head.data(), head.size());
+  std::copy(current_.changes.begin(), current_.changes.end(),
+            record.begin() + static_cast<std::ptrdiff_t>(meta_header_bytes + head.size()));
   meta_seal(record,
             MetaHeader{.type = MetaType::log_record,
                        .volume_id = volume_id_,
@@ -220,7 +324,9 @@ void Journal::write_next(Issuer::Impl& issuer, Lock& lock) {
   writing_ = true;
   leader_ = &issuer;
   leader_->begin_background();
-  write_step_ = device_.geometry().volatile_cache ? WriteStep::flush_before : WriteStep::write;
+  const bool flush_before = device_.geometry().volatile_cache && current_.flush_before &&
+                            !planted(PlantedBug::journal_no_flush_before);
+  write_step_ = flush_before ? WriteStep::flush_before : WriteStep::write;
   submit_write_step(lock);
 }
 
@@ -228,6 +334,7 @@ void Journal::submit_write_step(Lock& lock) {
   write_group_ = std::make_unique<BioGroup>(leader_->self(), device_);
   switch (write_step_) {
     case WriteStep::flush_before:
+    case WriteStep::await_data:
     case WriteStep::flush_after:
       write_group_->flush();
       break;
@@ -259,9 +366,12 @@ void Journal::write_step_ended(BioGroup& group, void* owner) noexcept {
   if (journal.write_step_ == WriteStep::flush_before) {
     journal.write_step_ = WriteStep::write;
     journal.submit_write_step(lock);
-  } else if (journal.write_step_ == WriteStep::write && geometry.volatile_cache && !geometry.fua) {
-    journal.write_step_ = WriteStep::flush_after;
-    journal.submit_write_step(lock);
+  } else if (journal.write_step_ == WriteStep::write && geometry.volatile_cache && !geometry.fua &&
+             !planted(PlantedBug::journal_no_flush_after)) {
+    // One flush for the record and the data that was submitted with it.
+    const bool awaits = journal.ledger_.data_pending(journal.current_.sequence);
+    journal.write_step_ = awaits ? WriteStep::await_data : WriteStep::flush_after;
+    if (!awaits) journal.submit_write_step(lock);
   } else {
     journal.record_durable(lock);
   }
@@ -272,12 +382,12 @@ void Journal::record_durable(Lock& lock) {
   Issuer::Impl& leader = *leader_;
   head_ = current_position_ + current_blocks_;
   durable_sequence_ = current_.sequence;
+  ledger_.record_durable(current_.sequence);
   if (checkpoint_ != nullptr && checkpoint_->covers_sequence == durable_sequence_) {
     checkpoint_->end_position = head_;
   }
-  for (const BlockRun& run : current_.freed)
-    blocks_waiting_ -= run.count;
-  client_.blocks_reusable(current_.freed);
+  confirmed_durably(current_confirms_);
+  release(std::exchange(current_.freed, {}), current_.freed_confirm_id);
   // Half full: start over in time, so that writers need not wait for it.
   if (head_ - tail_ > layout_.log_blocks / 2 && checkpoint_ == nullptr) checkpoint_wanted_ = true;
   CommitWaiter* finished = take_finished();
@@ -293,7 +403,7 @@ CommitWaiter* Journal::take_finished() noexcept {
   CommitWaiter** link = &waiters_;
   while (*link != nullptr) {
     CommitWaiter* waiter = *link;
-    if (!error_ && waiter->sequence > durable_sequence_) {
+    if (!error_ && !ended(*waiter)) {
       link = &waiter->next;
       continue;
     }
@@ -348,6 +458,9 @@ void Journal::start_checkpoint(Issuer::Impl& issuer, Lock& lock) {
   point.leader = &issuer;
   point.covers_sequence = open_.sequence - 1;
   if (point.covers_sequence == durable_sequence_) point.end_position = head_;
+  // What is not published is not contained, and its records end here: it will be told anew.
+  ledger_.abandon_unpublished();
+  point.confirms = ledger_.newest();
   const std::vector<std::byte> payload = client_.snapshot();
   const std::uint64_t blocks =
       (payload.size() + meta_payload_bytes_max - 1) / meta_payload_bytes_max;
@@ -363,6 +476,7 @@ void Journal::start_checkpoint(Issuer::Impl& issuer, Lock& lock) {
                     .checkpoint_bytes = payload.size(),
                     .log_position = 0,
                     .log_sequence = point.covers_sequence + 1,
+                    .next_write_id = point.confirms + 1,
                     .oldest_minor = oldest_minor_};
   point.blocks = AlignedBuffer(blocks * fs_block);
   const std::uint64_t start = layout_.slot_start[point.root.slot];
@@ -407,7 +521,8 @@ void Journal::checkpoint_step_ended(BioGroup& group, void* owner) noexcept {
     return;
   }
   const bool volatile_cache = journal.device_.geometry().volatile_cache;
-  if (point.step == Checkpoint::Step::write && volatile_cache) {
+  if (point.step == Checkpoint::Step::write && volatile_cache &&
+      !planted(PlantedBug::journal_root_before_checkpoint)) {
     // Before the root: the checkpoint itself, and all data that it makes visible.
     point.step = Checkpoint::Step::flush;
     point.group = std::make_unique<BioGroup>(leader.self(), journal.device_);
@@ -468,10 +583,10 @@ void Journal::checkpoint_root_durable() {
   generation_ = point.root.generation;
   slot_ = point.root.slot;
   tail_ = point.root.log_position;
+  ledger_.record_durable(point.covers_sequence);
+  confirmed_durably(point.confirms);
   while (!sealed_.empty() && sealed_.front().sequence <= point.covers_sequence) {
-    for (const BlockRun& run : sealed_.front().freed)
-      blocks_waiting_ -= run.count;
-    client_.blocks_reusable(sealed_.front().freed);
+    release(std::move(sealed_.front().freed), sealed_.front().freed_confirm_id);
     sealed_.pop_front();
   }
   if (sealed_.empty() && open_.change_count == 0) oldest_uncommitted_ns_ = 0;

@@ -29,6 +29,7 @@
 #include "volume/change.h"
 #include "volume/extent_map.h"
 #include "volume/superblock.h"
+#include "volume/write_ledger.h"
 
 namespace handback {
 
@@ -36,6 +37,8 @@ namespace handback {
 // Owner: the caller, until ended was entered.
 struct CommitWaiter {
   std::uint64_t sequence = 0;
+  // Also: all writes up to this one are durably confirmed (write_ledger.h).
+  std::uint64_t confirm_id = 0;
   // Issuer context of the commit's leader, which may be another thread than the waiter's.
   void (*ended)(CommitWaiter& waiter, IoResult result) noexcept = nullptr;
   CommitWaiter* next = nullptr;
@@ -61,16 +64,24 @@ class JournalClient {
 class Journal {
  public:
   Journal(BlockDevice& device, const Superblock& superblock, const Root& root,
-          std::uint64_t log_head, std::uint64_t next_sequence, JournalClient& client,
-          RankedMutex& metadata_lock);
+          std::uint64_t log_head, std::uint64_t next_sequence, std::uint64_t next_write_id,
+          JournalClient& client, RankedMutex& metadata_lock);
   Journal(const Journal&) = delete;
   Journal& operator=(const Journal&) = delete;
   ~Journal();  // Requires: not busy.
 
   // --- with the metadata lock held ---
 
-  // Adds a change to the open record; returns the record's number, to wait for.
-  std::uint64_t append(const Change& change);
+  // Adds a change to the open record; returns the record's number, to wait for. With
+  // `shows_data`, data that may still be in the device's cache becomes visible through it.
+  std::uint64_t append(const Change& change, bool shows_data = false);
+  // Adds a write whose data is about to be submitted; sets change.write_id. Returns false if it has
+  // to go the long way: data first.
+  [[nodiscard]] bool append_write(Change& change, std::uint64_t data_bytes, std::uint64_t epoch);
+  [[nodiscard]] WriteLedger& ledger() noexcept { return ledger_; }
+  [[nodiscard]] const WriteLedger& ledger() const noexcept { return ledger_; }
+  // After something was said to the ledger: whether go_on() is to be called, without the lock.
+  [[nodiscard]] bool wants_to_go_on() const noexcept;
   // Blocks freed by changes appended so far: reusable once those are durable.
   void freed(std::vector<BlockRun>&& runs);
   // The first error of a flush or a log write, if there was one.
@@ -84,7 +95,9 @@ class Journal {
     return oldest_uncommitted_ns_;
   }
   // A commit or a checkpoint is under way.
-  [[nodiscard]] bool busy() const noexcept { return writing_ || checkpoint_ != nullptr; }
+  [[nodiscard]] bool busy() const noexcept {
+    return writing_ || checkpoint_ != nullptr || plug_.issuer != nullptr;
+  }
 
   // --- without the lock ---
 
@@ -103,6 +116,9 @@ class Journal {
   [[nodiscard]] Outcome checkpoint(Issuer::Impl& issuer, CommitWaiter& waiter);
   // Starts a commit of everything, for nobody in particular.
   void commit_in_background(Issuer::Impl& issuer);
+  // The same, for a write that has just been added: at once if nothing else is in flight on this
+  // issuer, else when it next polls, so that what is submitted until then shares the record.
+  void commit_soon(Issuer::Impl& issuer);
   // With true: starts nothing from now on; what is under way goes on to its end. Lock held.
   void hold(bool hold) noexcept { held_ = hold; }
   // Begins what was asked for while it was held.
@@ -116,16 +132,36 @@ class Journal {
     std::uint32_t change_count = 0;
     std::vector<std::byte> changes;
     std::vector<BlockRun> freed;
+    std::uint64_t freed_confirm_id = 0;  // The blocks wait for this one to be confirmed, too.
+    bool flush_before = false;
+  };
+  struct HeldBlocks {
+    std::uint64_t confirm_id;
+    std::vector<BlockRun> runs;
+  };
+  struct Plug : IssuerWork {
+    Journal* journal = nullptr;
+    Issuer::Impl* issuer = nullptr;  // Null: not posted.
   };
   struct Checkpoint;
-  enum class WriteStep : std::uint8_t { flush_before, write, flush_after };
+  enum class WriteStep : std::uint8_t { flush_before, write, await_data, flush_after };
 
   using Lock = std::unique_lock<RankedMutex>;
 
   // The calling thread's executor leads on: a step may have been adopted. Lock held.
   static void lead_from_here(Issuer::Impl*& leader) noexcept;
 
-  void seal_open();
+  void seal_open(bool even_if_empty = false);
+  [[nodiscard]] std::size_t payload_bytes(const Sealed& record) const noexcept;
+  [[nodiscard]] bool confirm_wanted() const noexcept {
+    return confirm_wanted_id_ > ledger_.durable_confirmed() &&
+           confirm_wanted_id_ <= ledger_.confirmed();
+  }
+  void release(std::vector<BlockRun>&& runs, std::uint64_t confirm_id);
+  void confirmed_durably(std::uint64_t id);
+  [[nodiscard]] bool ended(const CommitWaiter& waiter) const noexcept {
+    return waiter.sequence <= durable_sequence_ && waiter.confirm_id <= ledger_.durable_confirmed();
+  }
   void pump(Issuer::Impl& issuer, Lock& lock);
   void write_next(Issuer::Impl& issuer, Lock& lock);
   void submit_write_step(Lock& lock);
@@ -156,6 +192,10 @@ class Journal {
   std::atomic<std::uint64_t> durable_sequence_{0};
   std::atomic<bool> failed_{false};
   std::uint64_t wanted_sequence_ = 0;  // Somebody waits for records up to here.
+  std::uint64_t confirm_wanted_id_ = 0;
+  WriteLedger ledger_;
+  std::vector<HeldBlocks> held_blocks_;  // Freed durably, by writes not confirmed durably.
+  Plug plug_;
   std::uint64_t head_ = 0;  // Where the next record goes: blocks ever written to the log.
   std::uint64_t tail_ = 0;  // Where replay would start.
   std::optional<IoResult> error_;
@@ -168,6 +208,7 @@ class Journal {
   Issuer::Impl* leader_ = nullptr;
   WriteStep write_step_ = WriteStep::write;
   Sealed current_;
+  std::uint64_t current_confirms_ = 0;
   std::uint64_t current_position_ = 0;
   std::uint64_t current_blocks_ = 0;
   AlignedBuffer record_buffer_;

@@ -10,6 +10,7 @@
 
 #include "volume/change.h"
 #include "volume/meta_block.h"
+#include "volume/replay.h"
 #include "volume/snapshot.h"
 
 namespace handback {
@@ -81,6 +82,18 @@ class Loader {
                                               device_.name(), block, describe(result))));
   }
 
+  // Bytes of the data area, also at the end of the device. False: error_ says why.
+  bool read_bytes(std::uint64_t addr, std::span<std::byte> to) {
+    BioGroup group(issuer_.self(), device_);
+    group.read(addr, to);
+    const IoResult result = group.run_and_wait();
+    volume_.blocks_read += (to.size() + fs_block - 1) / fs_block;
+    if (result.ok()) return true;
+    error_ = Error(Errc::io, fmt::format("{}: reading block {} failed: {}; check the device",
+                                         device_.name(), addr / fs_block, describe(result)));
+    return false;
+  }
+
   Step read_superblock();
   Step read_roots();
   Step read_checkpoint();
@@ -91,8 +104,13 @@ class Loader {
   enum class Record : std::uint8_t { none, torn, good };
   Record record_at(std::span<const std::byte> log, std::uint64_t index, std::uint64_t sequence,
                    MetaHeader* header) const;
-  Step apply_record(std::span<const std::byte> payload, std::uint64_t block,
-                    std::uint64_t sequence);
+  struct RecordAt {
+    std::span<const std::byte> payload;
+    std::uint64_t block;
+    std::uint64_t sequence;
+  };
+  Step read_head(const RecordAt& record, Replay& replay);
+  Step apply_record(const RecordAt& record, Replay& replay);
   Step refuse_later_records(std::span<const std::byte> log);
 
   Issuer::Impl& issuer_;
@@ -274,25 +292,43 @@ Loader::Record Loader::record_at(std::span<const std::byte> log, std::uint64_t i
   return fault == MetaFault::none ? Record::good : Record::torn;
 }
 
-Step Loader::apply_record(std::span<const std::byte> payload, std::uint64_t block,
-                          std::uint64_t sequence) {
-  ByteReader in(payload);
+// What a record says of writes before it.
+Step Loader::read_head(const RecordAt& record, Replay& replay) {
+  ByteReader in(record.payload);
+  static_cast<void>(in.get<std::uint32_t>());
+  const auto confirmed = in.get<std::uint64_t>();
+  const auto void_count = in.get<std::uint32_t>();
+  if (!in.ok() || void_count > in.remaining() / sizeof(std::uint64_t) ||
+      confirmed >= std::uint64_t{1} << 62) {
+    return damaged(record.block, "log", fmt::format("record {}, head", record.sequence),
+                   "a number is out of bounds", lost);
+  }
+  std::vector<std::uint64_t> voids(void_count);
+  for (std::uint64_t& id : voids)
+    id = in.get<std::uint64_t>();
+  replay.note_head(confirmed, voids);
+  return {};
+}
+
+Step Loader::apply_record(const RecordAt& record, Replay& replay) {
+  ByteReader in(record.payload);
   const auto count = in.get<std::uint32_t>();
-  std::vector<BlockRun> freed;  // What is free follows from what is used, at the end.
+  static_cast<void>(in.get<std::uint64_t>());
+  static_cast<void>(in.get_bytes(in.get<std::uint32_t>() * sizeof(std::uint64_t)));
   for (std::uint32_t i = 0; i < count; ++i) {
     Change change;
     const char* problem = "the bytes are no change";
-    if (change_decode(in, &change)) problem = volume_.metadata->apply(change, &freed);
+    if (change_decode(in, &change)) problem = replay.apply(change);
+    if (replay.read_failed()) return tl::unexpected(Stop{});
     if (problem != nullptr) {
-      return damaged(block, "log",
-                     fmt::format("record {}, change {} of {} ({})", sequence, i + 1, count,
+      return damaged(record.block, "log",
+                     fmt::format("record {}, change {} of {} ({})", record.sequence, i + 1, count,
                                  to_string(change.kind)),
                      problem, lost);
     }
-    freed.clear();
   }
   if (!in.ok() || in.remaining() != 0) {
-    return damaged(block, "log", fmt::format("record {}, length", sequence),
+    return damaged(record.block, "log", fmt::format("record {}, length", record.sequence),
                    "bytes are missing or left over", lost);
   }
   volume_.recovery.changes_replayed += count;
@@ -307,6 +343,11 @@ Step Loader::replay_log() {
   std::uint64_t position = volume_.root.log_position;
   std::uint64_t sequence = volume_.root.log_sequence;
   bool torn = false;
+  std::vector<RecordAt> records;
+  Replay replay(*volume_.metadata, volume_.root.next_write_id, layout.data_start * fs_block,
+                layout.data_end * fs_block, [this](std::uint64_t addr, std::span<std::byte> to) {
+                  return read_bytes(addr, to);
+                });
   for (;;) {
     MetaHeader header;
     std::uint64_t index = position % layout.log_blocks;
@@ -325,11 +366,20 @@ Step Loader::replay_log() {
     }
     if (record != Record::good) break;
     const auto payload = meta_payload(log.subspan(index * fs_block), header);
-    if (Step step = apply_record(payload, layout.log_start + index, sequence); !step) return step;
+    records.push_back({payload, layout.log_start + index, sequence});
+    if (Step step = read_head(records.back(), replay); !step) return step;
     position += meta_blocks(header.payload_bytes);
     ++sequence;
     ++volume_.recovery.records_replayed;
   }
+  for (const RecordAt& record : records) {
+    if (Step step = apply_record(record, replay); !step) return step;
+  }
+  volume_.next_write_id = replay.next_write_id();
+  volume_.unconfirmed_from = replay.unconfirmed_from();
+  volume_.voids = replay.dropped();
+  volume_.recovery.writes_checked = replay.checked_count();
+  volume_.recovery.writes_dropped = volume_.voids.size();
   volume_.recovery.torn_record_dropped = torn;
   volume_.recovery.clean = volume_.recovery.records_replayed == 0 && !torn;
   volume_.log_head = position;

@@ -23,6 +23,11 @@ struct LoadedVolume {
   std::uint64_t log_head = 0;       // Position (blocks ever written) after the last good record.
   std::uint64_t next_sequence = 0;  // Number of the next log record.
   std::uint64_t blocks_read = 0;
+  // Writes that the log does not call confirmed begin here; below next_write_id: it was decided by
+  // their data. `voids`: those that did not count.
+  std::uint64_t unconfirmed_from = 1;
+  std::uint64_t next_write_id = 1;
+  std::vector<std::uint64_t> voids;
 };
 
 // With `findings`: goes on as far as possible and lists everything; without: fails at the first

@@ -116,6 +116,9 @@ const char* Metadata::apply(const Change& change, std::vector<BlockRun>* freed) 
       return apply_remove_name(change, freed);
     case ChangeKind::rename:
       return apply_rename(change, freed);
+    case ChangeKind::write:
+      return "a write is replayed elsewhere";
+    case ChangeKind::grow:
     case ChangeKind::set_size:
       return apply_set_size(change, freed);
     case ChangeKind::map:
@@ -229,6 +232,10 @@ const char* Metadata::apply_set_size(const Change& change, std::vector<BlockRun>
   Inode* inode = find(change.ino);
   if (inode == nullptr || inode->type != FileType::regular) return "the inode is no file";
   if (change.size_bytes > file_size_bytes_max) return "the size is out of bounds";
+  if (change.kind == ChangeKind::grow &&
+      change.size_bytes <= inode->size_bytes.load(std::memory_order_relaxed)) {
+    return nullptr;
+  }
   set_size(*inode, change.size_bytes, change.mtime_ns, freed);
   return nullptr;
 }

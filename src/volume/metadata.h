@@ -26,6 +26,13 @@ namespace handback {
 // What an inode needs only while it is open. Defined by the file's code (open_inode.h).
 struct OpenInode;
 
+// A published write that the log does not durably call confirmed yet. Bytes of the file.
+struct UnconfirmedWrite {
+  std::uint64_t offset = 0;
+  std::uint64_t end = 0;
+  std::uint64_t id = 0;
+};
+
 struct Inode {
   Inode(std::uint64_t number, FileType file_type);
   ~Inode();
@@ -41,6 +48,10 @@ struct Inode {
 
   mutable RankedMutex map_lock{LockRank::map};
   ExtentMap extents;
+  std::vector<UnconfirmedWrite> unconfirmed;  // Under map_lock. May hold confirmed ones, too.
+  std::atomic<std::uint64_t> newest_write_id{0};
+  // Counts changes of extents and size other than by writes. Under the metadata lock.
+  std::uint64_t layout_epoch = 0;
 
   std::map<std::string, std::uint64_t, std::less<>> entries;  // Of a directory: name -> ino.
 

@@ -111,7 +111,6 @@ Result<Inode*> VolumeImpl::open_inode(std::string_view path, const OpenFlags& fl
   if (inode.open == nullptr) {
     inode.open = std::make_unique<OpenInode>();
     const std::uint64_t size = inode.size_bytes.load(std::memory_order_relaxed);
-    inode.open->append_end = size;
     inode.open->tail_unclean.store(size % fs_block != 0, std::memory_order_relaxed);
     open_inodes_.insert(&inode);
     if (freeze_ != nullptr) freeze_->hold_new(inode);

@@ -16,12 +16,6 @@ struct OpenInode {
 
   DioInflight inflight;
 
-  // Where the next APPEND goes: the size, or the end of an append still in flight. A leaf lock,
-  // since an append that others have overtaken may end in device context.
-  LeafLock append_lock;
-  std::uint64_t append_end = 0;
-  std::uint32_t appends_in_flight = 0;
-
   // Bytes between the end of the file and the end of its last block may be other than zero, so they
   // are zeroed before the file grows past them. Not kept on disk: true at opening, unless the size
   // is aligned.

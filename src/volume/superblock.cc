@@ -120,6 +120,7 @@ void root_encode(const Root& root, const VolumeId& volume_id, std::uint64_t addr
   out.put(root.checkpoint_bytes);
   out.put(root.log_position);
   out.put(root.log_sequence);
+  out.put(root.next_write_id);
   out.put(root.oldest_minor);
   seal_payload(block, payload,
                MetaHeader{.type = MetaType::root,
@@ -142,6 +143,7 @@ Result<Root> root_decode(std::span<const std::byte> block, const Superblock& sup
   root.checkpoint_bytes = in.get<std::uint64_t>();
   root.log_position = in.get<std::uint64_t>();
   root.log_sequence = in.get<std::uint64_t>();
+  root.next_write_id = in.get<std::uint64_t>();
   root.oldest_minor = in.get<std::uint16_t>();
   const auto damaged = [&](std::string_view field) {
     return fail(Errc::damaged, fmt::format("root (block {}): {} is out of bounds", address, field));
@@ -156,6 +158,7 @@ Result<Root> root_decode(std::span<const std::byte> block, const Superblock& sup
   }
   if (root.log_position > sequence_max) return damaged("log_position");
   if (root.log_sequence == 0 || root.log_sequence > sequence_max) return damaged("log_sequence");
+  if (root.next_write_id == 0 || root.next_write_id > sequence_max) return damaged("next_write_id");
   return root;
 }
 

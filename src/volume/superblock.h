@@ -30,6 +30,7 @@ struct Root {
   std::uint64_t log_position =
       0;  // Where replay starts: blocks ever written to the log, modulo its size.
   std::uint64_t log_sequence = 0;                     // Number of the record expected there.
+  std::uint64_t next_write_id = 1;                    // Writes below it are contained, or void.
   std::uint16_t oldest_minor = format_version_minor;  // The oldest program that wrote this volume.
 };
 

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "base/align.h"
+#include "base/planted_bug.h"
 #include "dio/flush.h"
 #include "volume/tail_cleaner.h"
 #include "volume/write_prelude.h"
@@ -15,11 +16,12 @@ namespace handback {
 
 // --- submission ---
 
-DioRequest VolumeFile::Impl::dio_request() noexcept {
+DioRequest VolumeFile::Impl::dio_request(bool tell_start) noexcept {
   return {.device = &volume.device(),
           .iomap_ops = this,
           .dio_ops = this,
-          .inflight = &inode.open->inflight};
+          .inflight = &inode.open->inflight,
+          .tell_start = tell_start};
 }
 
 Outcome VolumeFile::read_iter(Kiocb& kiocb, IovView to) noexcept {
@@ -37,57 +39,36 @@ Outcome VolumeFile::write_iter(Kiocb& kiocb, IovView from) noexcept {
     return checked;
   }
   if (from.length() == 0) return IoResult::success(0);
-  const Outcome outcome = file.place_and_start(kiocb, from);
-  const bool out_of_space = outcome.is_final() && outcome.result().code() == Errc::no_space &&
-                            outcome.result().detail() == IoDetail::none;
-  if (out_of_space && !has(kiocb.ki_flags, KiocbFlags::nowait) &&
-      file.volume.blocks_waiting() != 0) {
-    return write_after_commit(file, kiocb, from);
-  }
-  return outcome;
+  return file.place_and_start(kiocb, from);
 }
 
 Outcome VolumeFile::Impl::place_and_start(Kiocb& kiocb, IovView from) noexcept {
-  if (const IoResult placed = take_position(kiocb, from.length()); !placed.ok()) return placed;
+  if (!has(kiocb.ki_flags, KiocbFlags::append) &&
+      kiocb.ki_pos > file_size_bytes_max - from.length()) {
+    return IoResult::failure(Errc::too_large, IoDetail::offset_beyond_limit);
+  }
   return start_placed(kiocb, from);
 }
 
 Outcome VolumeFile::Impl::start_placed(Kiocb& kiocb, IovView from) noexcept {
   if (tail_in_the_way(kiocb)) return write_after_tail(*this, kiocb, from);
-  return dio_rw(kiocb, from, dio_request());
+  const bool tell_start = kiocb.is_dsync() && needs_metadata(kiocb, from.length());
+  return dio_rw(kiocb, from, dio_request(tell_start));
 }
 
-IoResult VolumeFile::Impl::take_position(Kiocb& kiocb, std::uint64_t length) noexcept {
-  if (!has(kiocb.ki_flags, KiocbFlags::append)) {
-    if (kiocb.ki_pos > file_size_bytes_max - length) {
-      return IoResult::failure(Errc::too_large, IoDetail::offset_beyond_limit);
-    }
-    return {};
-  }
-  OpenInode& open = *inode.open;
-  const std::lock_guard guard(open.append_lock);
-  const std::uint64_t position = std::max(open.append_end, size_bytes());
-  if (!is_aligned(position, volume.device().geometry().logical_block_bytes)) {
-    return IoResult::failure(Errc::invalid, IoDetail::offset_unaligned);
-  }
-  if (position > file_size_bytes_max - length) {
-    return IoResult::failure(Errc::too_large, IoDetail::offset_beyond_limit);
-  }
-  open.append_end = position + length;
-  ++open.appends_in_flight;
-  kiocb.ki_pos = position;
-  return {};
-}
-
-void VolumeFile::Impl::append_ended() noexcept {
-  const std::lock_guard guard(inode.open->append_lock);
-  // Without appends in flight, the next one goes to the end that was published, also after
-  // failures.
-  if (--inode.open->appends_in_flight == 0) inode.open->append_end = size_bytes();
+bool VolumeFile::Impl::needs_metadata(const Kiocb& kiocb, std::uint64_t length) const noexcept {
+  if (has(kiocb.ki_flags, KiocbFlags::append)) return true;
+  const std::uint64_t end = kiocb.ki_pos + length;
+  if (end > size_bytes()) return true;
+  const std::lock_guard guard(inode.map_lock);
+  const ExtentMap::Lookup found = inode.extents.lookup(kiocb.ki_pos / fs_block);
+  return found.hole || found.extent.unwritten || (found.offset + found.count) * fs_block < end;
 }
 
 bool VolumeFile::Impl::tail_in_the_way(const Kiocb& kiocb) const noexcept {
-  return inode.open->tail_unclean.load(std::memory_order_relaxed) && kiocb.ki_pos > size_bytes();
+  // An APPEND begins where the file, or the write before it, ends.
+  return inode.open->tail_unclean.load(std::memory_order_relaxed) &&
+         !has(kiocb.ki_flags, KiocbFlags::append) && kiocb.ki_pos > size_bytes();
 }
 
 IoResult VolumeFile::Impl::iomap_begin(Kiocb& /*kiocb*/, const IomapRequest& request,
@@ -99,6 +80,10 @@ IoResult VolumeFile::Impl::iomap_begin(Kiocb& /*kiocb*/, const IomapRequest& req
     found = inode.extents.lookup(block);
   }
   bool made = false;
+  if (request.write && !found.hole &&
+      volume.unconfirmed_in(inode, request.offset, request.offset + request.length) != 0) {
+    return IoResult::failure(Errc::would_block);
+  }
   if (request.write && found.hole) {
     const std::uint64_t end = round_up(request.offset + request.length, fs_block) / fs_block;
     const IoResult taken = volume.allocate_for_write(inode, block, end - block, &found, &made);
@@ -118,6 +103,74 @@ IoResult VolumeFile::Impl::iomap_begin(Kiocb& /*kiocb*/, const IomapRequest& req
   return {};
 }
 
+namespace {
+
+// A write that waits for a commit before it can be mapped. Lives in a record of the issuer's pool.
+struct WayContinuation : CommitWaiter {
+  Kiocb* kiocb = nullptr;
+  Issuer::Impl* issuer = nullptr;
+};
+static_assert(sizeof(WayContinuation) <= dio_record_bytes);
+
+}  // namespace
+
+// What is waited for is the log, which waits for no range.
+Outcome VolumeFile::Impl::make_way(Kiocb& kiocb, IoResult refused) noexcept {
+  if (volume.journal().failed()) return IoResult::failure(Errc::poisoned);
+  WayContinuation request;
+  if (refused.code() == Errc::no_space) {
+    // Blocks freed before become free with the next commit.
+    if (refused.detail() != IoDetail::none || volume.blocks_waiting() == 0) return refused;
+    const std::lock_guard guard(volume.metadata_lock());
+    request.sequence = volume.journal().newest_sequence();
+    request.confirm_id = volume.journal().ledger().newest();
+  } else {
+    request.sequence = volume.journal().durable_sequence();
+    request.confirm_id = inode.newest_write_id.load(std::memory_order_acquire);
+  }
+  Issuer::Impl& own = kiocb.issuer->impl();
+  Issuer::Impl& issuer = Issuer::Impl::executor(own);
+  void* record = issuer.take_dio_record();
+  if (record == nullptr) return IoResult::host_failure(ENOMEM);
+  auto& continuation = *::new (record) WayContinuation{request};
+  continuation.ended = &way_made;
+  continuation.kiocb = &kiocb;
+  continuation.issuer = &issuer;
+  if (&issuer != &own) issuer.begin_background();
+  const Outcome started = volume.journal().commit(issuer, continuation);
+  if (!started.is_final()) return started;
+  issuer.give_back_dio_record(record);
+  if (&issuer != &own) issuer.end_background();
+  return started;
+}
+
+// If the log has failed, the next try finds that.
+void VolumeFile::Impl::way_made(CommitWaiter& waiter, IoResult /*result*/) noexcept {
+  auto& continuation = static_cast<WayContinuation&>(waiter);
+  Kiocb& kiocb = *continuation.kiocb;
+  Issuer::Impl& issuer = *continuation.issuer;
+  const bool served = &issuer != &kiocb.issuer->impl();
+  issuer.give_back_dio_record(&continuation);
+  if (served) issuer.end_background();
+  dio_retry(kiocb);
+}
+
+std::uint64_t VolumeFile::Impl::write_start(Kiocb& kiocb, const DioStart& start) noexcept {
+  const std::uint64_t id = volume.log_write(inode, start);
+  if (id == 0) return 0;
+  const Geometry& geometry = volume.device().geometry();
+  if (geometry.volatile_cache && geometry.fua && !planted(PlantedBug::write_data_without_fua)) {
+    for (Bio* bio = start.bios; bio != nullptr; bio = bio->next)
+      bio->fua = true;
+  }
+  volume.journal().commit_soon(Issuer::Impl::executor(kiocb.issuer->impl()));
+  return id;
+}
+
+void VolumeFile::Impl::data_ended(Kiocb& kiocb, std::uint64_t token, bool ok) noexcept {
+  volume.write_data_ended(*kiocb.issuer, token, ok);
+}
+
 // --- settling ---
 
 Outcome VolumeFile::Impl::end_io(Kiocb& kiocb, const DioEnd& end) noexcept {
@@ -126,8 +179,16 @@ Outcome VolumeFile::Impl::end_io(Kiocb& kiocb, const DioEnd& end) noexcept {
   IoResult result = end.result;
   if (result.ok()) {
     // A pure overwrite inside the file changes nothing, and may be here in device context.
-    if (end.unwritten || is_extending(end_offset)) {
-      const IoResult settled = volume.write_settled(inode, end.offset, end_offset, end.unwritten);
+    const bool append = has(kiocb.ki_flags, KiocbFlags::append);
+    if (end.behind_gap && append) {
+      // The one before it has failed, and the file ends there.
+      if (end.token != 0) volume.write_abandoned(end.token);
+      return IoResult::failure(Errc::canceled, IoDetail::behind_failed_append);
+    }
+    if (end.behind_gap && end.token != 0) volume.write_abandoned(end.token);
+    if (end.unwritten || is_extending(end_offset) || end.token != 0) {
+      const IoResult settled = volume.write_settled(inode, end.offset, end_offset, end.unwritten,
+                                                    end.behind_gap ? 0 : end.token);
       if (!settled.ok()) result = settled;
     }
   } else {
@@ -135,7 +196,6 @@ Outcome VolumeFile::Impl::end_io(Kiocb& kiocb, const DioEnd& end) noexcept {
     // It may have left something behind the end of the file, in its last block.
     if (is_extending(end_offset)) inode.open->tail_unclean.store(true, std::memory_order_relaxed);
   }
-  if (has(kiocb.ki_flags, KiocbFlags::append)) append_ended();
   return result;
 }
 
@@ -147,6 +207,7 @@ struct CommitContinuation : CommitWaiter {
   Issuer::Impl* issuer = nullptr;
   BlockDevice* device = nullptr;
   IoResult result;
+  bool covered = false;  // The data is as durable as its record.
 
   struct Flush : IssuerWork {
     CommitContinuation* whole = nullptr;
@@ -171,7 +232,7 @@ void VolumeFile::Impl::commit_ended(CommitWaiter& waiter, IoResult committed) no
   auto& continuation = static_cast<CommitContinuation&>(waiter);
   Kiocb& kiocb = *continuation.kiocb;
   Issuer::Impl& issuer = *continuation.issuer;
-  if (committed.ok() && !continuation.flush_covers_call &&
+  if (committed.ok() && !continuation.flush_covers_call && !continuation.covered &&
       continuation.device->geometry().volatile_cache) {
     // The record was on its way before this write's data was down. The flush is for the request's
     // own queue.
@@ -195,9 +256,10 @@ void VolumeFile::Impl::flush_after_commit(IssuerWork& work) noexcept {
 
 Outcome VolumeFile::Impl::write_sync(Kiocb& kiocb, const DioEnd& end) noexcept {
   const std::uint64_t sequence = inode.dirty_sequence.load(std::memory_order_acquire);
+  const bool covered = end.token != 0 && !end.behind_gap;
   if (sequence <= volume.journal().durable_sequence()) {
     if (volume.journal().failed()) return IoResult::failure(Errc::poisoned);
-    if (!volume.device().geometry().volatile_cache) return end.result;
+    if (!volume.device().geometry().volatile_cache || covered) return end.result;
     return flush_then_end(kiocb, volume.device(), end.result, &flush_failed);
   }
   Issuer::Impl& own = kiocb.issuer->impl();
@@ -211,6 +273,7 @@ Outcome VolumeFile::Impl::write_sync(Kiocb& kiocb, const DioEnd& end) noexcept {
   continuation.issuer = &issuer;
   continuation.device = &volume.device();
   continuation.result = end.result;
+  continuation.covered = covered;
   continuation.flush.whole = &continuation;
   continuation.flush.run = &flush_after_commit;
   // The record is of its pool, and somebody else may lead the commit.
@@ -271,6 +334,8 @@ Result<void> VolumeFile::Impl::truncate(Issuer& issuer, std::uint64_t size) {
     drain.emplace(inode.open->inflight, issuer, from, ~std::uint64_t{0});
   } while (round_down(std::min(size, size_bytes()), fs_block) < from);
   const std::uint64_t old_size = size_bytes();
+  // The tail may be zeroed in place, now or later.
+  if (auto confirmed = volume.wait_until_confirmed(issuer, inode); !confirmed) return confirmed;
   if (size > old_size && inode.open->tail_unclean.load(std::memory_order_relaxed)) {
     TailCleaner cleaner(issuer.impl(), volume.device(), inode, round_down(old_size, fs_block));
     const IoResult cleaned = cleaner.run_and_wait();

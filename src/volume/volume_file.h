@@ -17,17 +17,24 @@ struct VolumeFile::Impl final : IomapOps, DioOps {
   Outcome place_and_start(Kiocb& kiocb, IovView from) noexcept;
   // The same for a write that has its position.
   Outcome start_placed(Kiocb& kiocb, IovView from) noexcept;
-  [[nodiscard]] DioRequest dio_request() noexcept;
-  // The place of an APPEND, taken; or where the write would end beyond the largest file.
-  IoResult take_position(Kiocb& kiocb, std::uint64_t length) noexcept;
-  void append_ended() noexcept;
+  [[nodiscard]] DioRequest dio_request(bool tell_start = false) noexcept;
+  // Whether a DSYNC write of these bytes needs metadata to be read back; a guess, which may be
+  // wrong by the time the write starts.
+  [[nodiscard]] bool needs_metadata(const Kiocb& kiocb, std::uint64_t length) const noexcept;
   [[nodiscard]] bool tail_in_the_way(const Kiocb& kiocb) const noexcept;
   Result<void> truncate(Issuer& issuer, std::uint64_t size);
+  static void way_made(CommitWaiter& waiter, IoResult result) noexcept;
   static void flush_failed(Kiocb& kiocb, IoResult error) noexcept;
   static void commit_ended(CommitWaiter& waiter, IoResult committed) noexcept;
   static void flush_after_commit(IssuerWork& work) noexcept;
 
   IoResult iomap_begin(Kiocb& kiocb, const IomapRequest& request, Iomap* iomap) noexcept override;
+  Outcome make_way(Kiocb& kiocb, IoResult refused) noexcept override;
+  std::uint64_t write_start(Kiocb& kiocb, const DioStart& start) noexcept override;
+  void data_ended(Kiocb& kiocb, std::uint64_t token, bool ok) noexcept override;
+  [[nodiscard]] std::uint64_t size_bytes_max() const noexcept override {
+    return file_size_bytes_max;
+  }
   [[nodiscard]] std::uint32_t fs_block_bytes() const noexcept override { return fs_block; }
   Outcome end_io(Kiocb& kiocb, const DioEnd& end) noexcept override;
   Outcome write_sync(Kiocb& kiocb, const DioEnd& end) noexcept override;

@@ -58,9 +58,13 @@ VolumeImpl::VolumeImpl(BlockDevice& device, DeviceClaim&& claim, LoadedVolume&& 
       commit_interval_ns_(std::uint64_t{options.commit_interval_ms} * 1'000'000),
       metadata_(std::move(loaded.metadata)),
       allocator_(std::move(loaded.allocator)),
-      journal_(device, superblock_, loaded.root, loaded.log_head, loaded.next_sequence, *this,
-               metadata_lock_),
-      hook_(std::make_shared<CommitTimer>(*this)) {}
+      journal_(device, superblock_, loaded.root, loaded.log_head, loaded.next_sequence,
+               loaded.next_write_id, *this, metadata_lock_),
+      hook_(std::make_shared<CommitTimer>(*this)) {
+  recovery_undecided_ = loaded.unconfirmed_from != loaded.next_write_id;
+  if (recovery_undecided_)
+    journal_.ledger().resolved_by_recovery(loaded.unconfirmed_from, std::move(loaded.voids));
+}
 
 VolumeImpl::~VolumeImpl() {
   HB_ASSERT(handles_ == 0, "a volume goes after all of its files");
@@ -148,6 +152,9 @@ void VolumeImpl::make(const Change& change, std::initializer_list<Inode*> touche
   const char* problem = metadata_->apply(change, &freed);
   HB_ASSERT(problem == nullptr, "a change is checked before it is made");
   const std::uint64_t sequence = journal_.append(change);
+  if (change.kind == ChangeKind::map || change.kind == ChangeKind::set_size) {
+    if (Inode* inode = metadata_->find(change.ino); inode != nullptr) ++inode->layout_epoch;
+  }
   if (!freed.empty()) journal_.freed(std::move(freed));
   for (Inode* inode : touched)
     inode->dirty_sequence.store(sequence, std::memory_order_relaxed);

@@ -7,6 +7,7 @@
 
 #include <absl/container/flat_hash_set.h>
 #include <handback/contract.h>
+#include <handback/iomap.h>
 #include <handback/volume.h>
 #include <memory>
 #include <mutex>
@@ -52,8 +53,24 @@ class VolumeImpl final : private JournalClient {
   IoResult allocate_for_write(Inode& inode, std::uint64_t offset, std::uint64_t count,
                               ExtentMap::Lookup* mapping, bool* made);
   // A write of these bytes has ended well: converts what was unwritten, publishes the size.
-  IoResult write_settled(Inode& inode, std::uint64_t offset, std::uint64_t end_offset,
-                         bool convert);
+  // `write_id`: of a write that the log knows already, or 0.
+  IoResult write_settled(Inode& inode, std::uint64_t offset, std::uint64_t end_offset, bool convert,
+                         std::uint64_t write_id);
+  // Writes the write down as it is about to be submitted. Returns its id, or 0: it goes the long
+  // way, data first.
+  std::uint64_t log_write(Inode& inode, const DioStart& start);
+  // What became of the data of a write that the log knows.
+  void write_data_ended(Issuer& issuer, std::uint64_t write_id, bool ok) noexcept;
+  void write_abandoned(std::uint64_t write_id) noexcept;
+
+  // --- unconfirmed writes (confirm.cc) ---
+  // The newest write in this range that has to be confirmed before its blocks may be touched; 0:
+  // there is none.
+  std::uint64_t unconfirmed_in(Inode& inode, std::uint64_t offset,
+                               std::uint64_t end) const noexcept;
+  void note_unconfirmed(Inode& inode, const UnconfirmedWrite& write);
+  // For whoever is about to change blocks of the file in place.
+  Result<void> wait_until_confirmed(Issuer& issuer, Inode& inode);
   Result<void> preallocate(Inode& inode, std::uint64_t offset, std::uint64_t length);
   Result<void> set_size(Inode& inode, std::uint64_t size_bytes);
   Result<void> set_mtime(Inode& inode, std::int64_t mtime_ns);
@@ -61,7 +78,9 @@ class VolumeImpl final : private JournalClient {
   // --- durability (volume_sync.cc) ---
   // Also flushes all data written before the call. Final at once, without a flush, if the log is
   // durable.
-  Result<void> commit_up_to(Issuer& issuer, std::uint64_t sequence);
+  Result<void> commit_up_to(Issuer& issuer, std::uint64_t sequence, std::uint64_t confirm_id = 0);
+  // Makes durable what recovery has decided on. Nothing is written before that.
+  Result<void> finish_recovery(Issuer& issuer);
   Result<void> flush_device(Issuer& issuer);
   Result<void> sync(Issuer& issuer);
   Result<void> close(Issuer& issuer);
@@ -115,6 +134,7 @@ class VolumeImpl final : private JournalClient {
   std::optional<DeviceClaim> claim_;  // Until close().
   Superblock superblock_;
   RecoveryReport recovery_;
+  bool recovery_undecided_ = false;
   bool read_only_;
   std::uint64_t commit_interval_ns_;
   mutable RankedMutex metadata_lock_{LockRank::metadata};

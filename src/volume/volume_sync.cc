@@ -34,16 +34,26 @@ struct BlockingWaiter : CommitWaiter {
 
 }  // namespace
 
-Result<void> VolumeImpl::commit_up_to(Issuer& issuer, std::uint64_t sequence) {
+Result<void> VolumeImpl::commit_up_to(Issuer& issuer, std::uint64_t sequence,
+                                      std::uint64_t confirm_id) {
   if (auto thawed = check_not_frozen_here(); !thawed) return thawed;
   BlockingWaiter waiter(issuer.impl());
   waiter.sequence = sequence;
+  waiter.confirm_id = confirm_id;
   const IoResult result = waiter.wait(journal_.commit(issuer.impl(), waiter));
   if (result.ok()) return waiter.flush_covers_call ? Result<void>() : flush_device(issuer);
   if (result.code() == Errc::poisoned) return check_writable();
   return fail(result.code(),
               fmt::format("{}: writing the log failed: {}; close the volume and check the device",
                           device_.name(), describe(result)));
+}
+
+Result<void> VolumeImpl::finish_recovery(Issuer& issuer) {
+  if (!recovery_undecided_ || read_only_) return {};
+  // What was read to decide may have come from the device's cache.
+  if (auto flushed = flush_device(issuer); !flushed) return flushed;
+  const std::uint64_t newest = journal_.ledger().newest();
+  return commit_up_to(issuer, journal_.durable_sequence(), newest);
 }
 
 Result<void> VolumeImpl::flush_device(Issuer& issuer) {

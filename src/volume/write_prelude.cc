@@ -27,21 +27,15 @@ struct Prelude {
     VolumeFile::Impl& to = file;
     Kiocb& request = kiocb;
     const IovView memory = from;
-    // After a commit an append takes its place anew: the first try gave it up. After a tail was
-    // cleaned, the file may have another one by now.
-    const bool has_place = placed;
+    // After a tail was cleaned, the file may have another one by now.
     delete this;
-    const Outcome outcome =
-        has_place ? to.start_placed(request, memory) : to.place_and_start(request, memory);
+    const Outcome outcome = to.start_placed(request, memory);
     if (outcome.is_final()) request.ki_complete(request, outcome);
   }
 
   void end_with(IoResult error) noexcept {
     Kiocb& request = kiocb;
-    VolumeFile::Impl& of = file;
-    const bool gives_up_place = placed && has(request.ki_flags, KiocbFlags::append);
     delete this;
-    if (gives_up_place) of.append_ended();
     request.ki_complete(request, error);
   }
 
@@ -51,15 +45,13 @@ struct Prelude {
   Issuer::Impl& issuer;
   Arrival arrival;
 
-  // write_after_tail
-  bool placed = false;  // It has its position; an APPEND gives it back if it fails.
   RangeEntry range;
   struct Standing : InLine {
     Prelude* prelude = nullptr;
   } in_line;
   std::unique_ptr<TailCleaner> cleaner;
 
-  // write_after_commit
+  // The tail may belong to a write that is to be confirmed first.
   struct Waiter : CommitWaiter {
     Prelude* prelude = nullptr;
   } waiter;
@@ -72,7 +64,31 @@ void hold_last_block(const Inode& inode, RangeEntry& range) noexcept {
   range.mode = RangeMode::everything;
 }
 
+void clean_tail(Prelude& prelude) noexcept;
+
+// False: clean_tail() will be called again.
+bool tail_is_confirmed(Prelude& prelude) noexcept {
+  VolumeImpl& volume = prelude.file.volume;
+  const std::uint64_t id =
+      volume.unconfirmed_in(prelude.file.inode, prelude.range.offset, prelude.range.end);
+  if (id == 0) return true;
+  prelude.waiter.sequence = volume.journal().durable_sequence();
+  prelude.waiter.confirm_id = id;
+  prelude.arrival.run = [](IssuerWork& work) noexcept {
+    clean_tail(*static_cast<Prelude::Arrival&>(work).prelude);
+  };
+  prelude.waiter.ended = [](CommitWaiter& waiter, IoResult /*result*/) noexcept {
+    Prelude& waiting = *static_cast<Prelude::Waiter&>(waiter).prelude;
+    waiting.issuer.post(waiting.arrival);
+  };
+  const Outcome started =
+      volume.journal().commit(Issuer::Impl::executor(prelude.issuer), prelude.waiter);
+  // After a failure of the log nothing is durable any more, and the write fails by itself.
+  return started.is_final();
+}
+
 void clean_tail(Prelude& prelude) noexcept {
+  if (!prelude.file.volume.journal().failed() && !tail_is_confirmed(prelude)) return;
   prelude.cleaner = std::make_unique<TailCleaner>(prelude.issuer, prelude.file.volume.device(),
                                                   prelude.file.inode, prelude.range.offset);
   prelude.cleaner->start(
@@ -100,11 +116,12 @@ Outcome write_after_tail_blocking(VolumeFile::Impl& file, Kiocb& kiocb, IovView 
   {
     const std::uint64_t last = round_down(file.size_bytes(), fs_block);
     const DioInflight::Drain drain(file.inode.open->inflight, *kiocb.issuer, last, fs_block);
+    if (auto confirmed = file.volume.wait_until_confirmed(*kiocb.issuer, file.inode); !confirmed)
+      return IoResult::failure(Errc::poisoned);
     TailCleaner cleaner(kiocb.issuer->impl(), file.volume.device(), file.inode, last);
     const IoResult cleaned = cleaner.run_and_wait();
     if (!cleaned.ok()) {
       file.volume.write_failed(cleaned);
-      if (has(kiocb.ki_flags, KiocbFlags::append)) file.append_ended();
       return cleaned;
     }
   }
@@ -116,7 +133,6 @@ Outcome write_after_tail_blocking(VolumeFile::Impl& file, Kiocb& kiocb, IovView 
 Outcome write_after_tail(VolumeFile::Impl& file, Kiocb& kiocb, IovView from) noexcept {
   if (kiocb.is_sync()) return write_after_tail_blocking(file, kiocb, from);
   auto* prelude = new Prelude(file, kiocb, from);
-  prelude->placed = true;
   hold_last_block(file.inode, prelude->range);
   prelude->range.owner = prelude;
   prelude->arrival.run = [](IssuerWork& work) noexcept {
@@ -150,49 +166,11 @@ Outcome write_after_tail(VolumeFile::Impl& file, Kiocb& kiocb, IovView from) noe
       // The prelude may be over by now: a thread that waits may have adopted it.
       issuer.set_needs_others();
       break;
+    case DioInflight::Impl::Entered::no_place:  // Only of entries that ask for one.
     case DioInflight::Impl::Entered::refused:
       issuer.in_line().remove(prelude->in_line);
       delete prelude;
-      if (has(kiocb.ki_flags, KiocbFlags::append)) file.append_ended();
       return IoResult::failure(Errc::would_block);
-  }
-  return NotFinal{};
-}
-
-Outcome write_after_commit(VolumeFile::Impl& file, Kiocb& kiocb, IovView from) noexcept {
-  std::uint64_t sequence = 0;
-  {
-    const std::lock_guard guard(file.volume.metadata_lock());
-    sequence = file.volume.journal().newest_sequence();
-  }
-  if (kiocb.is_sync()) {
-    if (auto done = file.volume.commit_up_to(*kiocb.issuer, sequence); !done) {
-      return IoResult::failure(Errc::poisoned);
-    }
-    return file.place_and_start(kiocb, from);
-  }
-  auto* prelude = new Prelude(file, kiocb, from);
-  prelude->issuer.set_needs_others();
-  prelude->waiter.sequence = sequence;
-  prelude->arrival.run = [](IssuerWork& work) noexcept {
-    Prelude& ready = *static_cast<Prelude::Arrival&>(work).prelude;
-    if (ready.prepared.ok()) {
-      ready.begin_write();
-    } else {
-      ready.end_with(IoResult::failure(Errc::poisoned));
-    }
-  };
-  prelude->waiter.ended = [](CommitWaiter& waiter, IoResult result) noexcept {
-    Prelude& waiting = *static_cast<Prelude::Waiter&>(waiter).prelude;
-    waiting.prepared = result;
-    waiting.issuer.post(waiting.arrival);
-  };
-  const Outcome started =
-      file.volume.journal().commit(Issuer::Impl::executor(prelude->issuer), prelude->waiter);
-  if (started.is_final()) {
-    delete prelude;
-    if (!started.result().ok()) return started;
-    return file.place_and_start(kiocb, from);
   }
   return NotFinal{};
 }

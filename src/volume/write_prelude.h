@@ -1,5 +1,4 @@
-// What some writes need before they can start: a clean tail, or a commit that makes freed blocks
-// reusable. Both are rare, so they may allocate.
+// What some writes need before they can start: a clean tail. It is rare, so it may allocate.
 #pragma once
 
 #include <handback/kiocb.h>
@@ -10,8 +9,5 @@ namespace handback {
 
 // Cleans the file's tail, then starts the write. Returns as File::write_iter does.
 Outcome write_after_tail(VolumeFile::Impl& file, Kiocb& kiocb, IovView from) noexcept;
-
-// Commits, so that blocks freed before become free, then starts the write again.
-Outcome write_after_commit(VolumeFile::Impl& file, Kiocb& kiocb, IovView from) noexcept;
 
 }  // namespace handback
