@@ -46,7 +46,7 @@ class VolumeImpl final : private JournalClient {
   // Gives up one handle.
   void release_inode(Inode& inode) noexcept;
 
-  // --- files (volume_file.cc, file_space.cc) ---
+  // --- files (volume_file.cc, file_space.cc, preallocate.cc) ---
   static FileInfo file_info(const Inode& inode);
   // Takes blocks for the hole at the start of [offset, offset + count) (fs blocks), unwritten, in
   // memory only. The mapping found or made is *mapping.
