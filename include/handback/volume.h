@@ -182,17 +182,27 @@ class Volume {
   [[nodiscard]] Result<std::unique_ptr<VolumeFile>> open_file(Issuer& issuer, std::string_view path,
                                                               OpenFlags flags = {});
   [[nodiscard]] Result<void> mkdir(std::string_view path);
+  // Gives a file one more name; none of its names is more the file's than another. Not for
+  // directories. fsync() of the file, sync_directory() of the new name's directory and sync() make
+  // it durable.
+  [[nodiscard]] Result<void> link(std::string_view existing, std::string_view path);
   // Removes a name; the file goes with its last name and handle. Not for directories.
   [[nodiscard]] Result<void> unlink(std::string_view path);
   // Errors: not_empty, too.
   [[nodiscard]] Result<void> rmdir(std::string_view path);
-  // Atomic; replaces a file by a file, or an empty directory by a directory.
+  // Atomic; replaces a file by a file, or an empty directory by a directory. Where both names are
+  // the same file already, nothing happens, and both stay.
   // Errors: invalid, too, where a directory would move into itself.
   [[nodiscard]] Result<void> rename(std::string_view from, std::string_view to);
 
   [[nodiscard]] Result<FileInfo> stat(std::string_view path) const;
   // In order of names (bytewise).
   [[nodiscard]] Result<std::vector<DirEntry>> list(std::string_view path) const;
+
+  // Returns when every change of names in this directory that was made before is durable, and the
+  // directory's own creation and move. Says nothing of data. Errors: not_found, not_a_directory,
+  // poisoned, io, busy (frozen by this thread).
+  [[nodiscard]] Result<void> sync_directory(Issuer& issuer, std::string_view path);
 
   // Returns when every change made before is durable. The data of requests delivered before, too.
   [[nodiscard]] Result<void> sync(Issuer& issuer);

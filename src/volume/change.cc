@@ -20,6 +20,8 @@ std::string_view to_string(ChangeKind kind) noexcept {
       return "write";
     case ChangeKind::grow:
       return "grow";
+    case ChangeKind::link:
+      return "link";
   }
   return "unknown";
 }
@@ -79,6 +81,12 @@ void change_encode(const Change& change, std::vector<std::byte>& bytes) {
       out.put(change.ino);
       out.put(change.mtime_ns);
       break;
+    case ChangeKind::link:
+      out.put(change.parent);
+      out.put(change.ino);
+      out.put(change.mtime_ns);
+      out.put_string(change.name);
+      break;
   }
 }
 
@@ -134,6 +142,12 @@ bool change_decode(ByteReader& in, Change* change) {
     case ChangeKind::set_mtime:
       change->ino = in.get<std::uint64_t>();
       change->mtime_ns = in.get<std::int64_t>();
+      return in.ok();
+    case ChangeKind::link:
+      change->parent = in.get<std::uint64_t>();
+      change->ino = in.get<std::uint64_t>();
+      change->mtime_ns = in.get<std::int64_t>();
+      change->name = in.get_string();
       return in.ok();
   }
   return false;

@@ -21,6 +21,7 @@ enum class ChangeKind : std::uint8_t {
   set_mtime = 6,
   write = 7,  // A write under way: blocks and size, valid only if the data checks out.
   grow = 10,  // The size is at least this: a write was published.
+  link = 8,  // One more name for a file.
 };
 
 // Of ChangeKind::write: bytes on the device that the write fills, and what their CRC-32C will be.
@@ -36,7 +37,7 @@ inline constexpr std::size_t write_piece_bytes = 25;
 struct Change {
   ChangeKind kind = ChangeKind::create;
   std::uint64_t ino = 0;
-  std::uint64_t parent = 0;            // create, remove_name, rename: the directory.
+  std::uint64_t parent = 0;            // create, remove_name, rename, link: the directory.
   std::uint64_t parent_to = 0;         // rename.
   std::uint64_t size_bytes = 0;        // set_size.
   std::uint64_t offset = 0;            // map: file block.

@@ -36,6 +36,7 @@ class HostileImage : public ::testing::Test {
     }
     must(fixture.volume->sync(*fixture.issuer));
     must(fixture.volume->rename("/b", "/d/c"));
+    must(fixture.volume->link("/d/c", "/e"));
     must(fixture.volume->unlink("/d/a"));
     must(fixture.volume->sync(*fixture.issuer));
     fixture.kill();

@@ -1,6 +1,7 @@
 #include "volume/metadata.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "base/align.h"
 #include "base/assert.h"
@@ -129,6 +130,8 @@ const char* Metadata::apply(const Change& change, std::vector<BlockRun>* freed) 
       inode->mtime_ns = change.mtime_ns;
       return nullptr;
     }
+    case ChangeKind::link:
+      return apply_link(change);
   }
   return "the kind of change is unknown";
 }
@@ -145,6 +148,20 @@ const char* Metadata::apply_create(const Change& change) {
   made->nlink = 1;
   made->mtime_ns = change.mtime_ns;
   made->parent = change.type == FileType::directory ? in->ino : 0;
+  add_entry(*in, change.name, change.ino);
+  in->mtime_ns = change.mtime_ns;
+  return nullptr;
+}
+
+const char* Metadata::apply_link(const Change& change) {
+  Inode* in = directory(change.parent);
+  if (in == nullptr) return "the parent is no directory";
+  if (!name_is_valid(change.name)) return "the name is invalid";
+  if (in->entries.contains(change.name)) return "the name is taken";
+  Inode* inode = find(change.ino);
+  if (inode == nullptr || inode->type != FileType::regular) return "the inode is no file";
+  if (inode->nlink == std::numeric_limits<std::uint32_t>::max()) return "it has too many names";
+  ++inode->nlink;
   add_entry(*in, change.name, change.ino);
   in->mtime_ns = change.mtime_ns;
   return nullptr;

@@ -112,6 +112,7 @@ class Metadata {
   const char* apply_rename(const Change& change, std::vector<BlockRun>* freed);
   const char* apply_set_size(const Change& change, std::vector<BlockRun>* freed);
   const char* apply_map(const Change& change, std::vector<BlockRun>* freed);
+  const char* apply_link(const Change& change);
   Inode* directory(std::uint64_t ino) const noexcept;
   void unlink_inode(Inode& inode, std::vector<BlockRun>* freed);
   void free_blocks_of(Inode& inode, std::vector<BlockRun>* freed);

@@ -150,6 +150,30 @@ Result<void> VolumeImpl::mkdir(std::string_view path) {
   change.mtime_ns = realtime_ns();
   change.name = place->name;
   make(change, {place->directory});
+  metadata_->find(change.ino)->dirty_sequence.store(place->directory->dirty_sequence.load());
+  return {};
+}
+
+Result<void> VolumeImpl::link(std::string_view existing, std::string_view path) {
+  const std::lock_guard guard(metadata_lock_);
+  auto source = find_existing(existing);
+  if (!source) return tl::unexpected<Error>(std::move(source.error()));
+  auto target = find_place(path);
+  if (!target) return tl::unexpected<Error>(std::move(target.error()));
+  if (source->inode->type == FileType::directory) {
+    return fail_path(Errc::is_a_directory, existing,
+                     "is a directory; only files can have more than one name");
+  }
+  if (target->inode != nullptr) return fail_path(Errc::exists, path, "exists already");
+  if (auto writable = check_writable_locked(); !writable) return writable;
+  if (auto room = need_room(snapshot_entry_bytes + target->name.size()); !room) return room;
+  Change change;
+  change.kind = ChangeKind::link;
+  change.parent = target->directory->ino;
+  change.ino = source->inode->ino;
+  change.mtime_ns = realtime_ns();
+  change.name = target->name;
+  make(change, {target->directory, source->inode});
   return {};
 }
 
@@ -207,6 +231,7 @@ Result<void> VolumeImpl::rename(std::string_view from, std::string_view to) {
   if (is_directory && metadata_->is_below(*target->directory, *moved)) {
     return fail_path(Errc::invalid, to, "a directory cannot move into itself");
   }
+  // Two names of one file: as POSIX says, both stay.
   if (replaced == moved) return {};
   if (replaced != nullptr) {
     if (replaced->type == FileType::directory && !is_directory) {
@@ -232,6 +257,22 @@ Result<void> VolumeImpl::rename(std::string_view from, std::string_view to) {
   change.name_to = target->name;
   make(change, {source->directory, target->directory, moved});
   return {};
+}
+
+Result<void> VolumeImpl::sync_directory(Issuer& issuer, std::string_view path) {
+  std::uint64_t sequence = 0;
+  {
+    const std::lock_guard guard(metadata_lock_);
+    auto place = find_existing(path);
+    if (!place) return tl::unexpected<Error>(std::move(place.error()));
+    if (place->inode->type != FileType::directory)
+      return fail_path(Errc::not_a_directory, path, "is a file; fsync() makes it durable");
+    if (read_only_) return {};
+    if (auto writable = check_writable_locked(); !writable) return writable;
+    sequence = place->inode->dirty_sequence.load(std::memory_order_relaxed);
+  }
+  if (sequence <= journal_.durable_sequence()) return {};
+  return commit_up_to(issuer, sequence);
 }
 
 FileInfo VolumeImpl::file_info(const Inode& inode) {

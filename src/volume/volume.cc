@@ -57,6 +57,9 @@ Result<std::unique_ptr<VolumeFile>> Volume::open_file(Issuer& issuer, std::strin
 Result<void> Volume::mkdir(std::string_view path) {
   return impl_->mkdir(path);
 }
+Result<void> Volume::link(std::string_view existing, std::string_view path) {
+  return impl_->link(existing, path);
+}
 Result<void> Volume::unlink(std::string_view path) {
   return impl_->unlink(path);
 }
@@ -71,6 +74,9 @@ Result<FileInfo> Volume::stat(std::string_view path) const {
 }
 Result<std::vector<DirEntry>> Volume::list(std::string_view path) const {
   return impl_->list(path);
+}
+Result<void> Volume::sync_directory(Issuer& issuer, std::string_view path) {
+  return impl_->sync_directory(issuer, path);
 }
 Result<void> Volume::sync(Issuer& issuer) {
   return impl_->sync(issuer);

@@ -38,6 +38,7 @@ class VolumeImpl final : private JournalClient {
   // --- names (namespace.cc) ---
   Result<Inode*> open_inode(std::string_view path, const OpenFlags& flags);
   Result<void> mkdir(std::string_view path);
+  Result<void> link(std::string_view existing, std::string_view path);
   Result<void> unlink(std::string_view path);
   Result<void> rmdir(std::string_view path);
   Result<void> rename(std::string_view from, std::string_view to);
@@ -83,6 +84,7 @@ class VolumeImpl final : private JournalClient {
   Result<void> finish_recovery(Issuer& issuer);
   Result<void> flush_device(Issuer& issuer);
   Result<void> sync(Issuer& issuer);
+  Result<void> sync_directory(Issuer& issuer, std::string_view path);  // namespace.cc
   Result<void> close(Issuer& issuer);
   // --- freezing (freeze.cc) ---
   Result<void> freeze(Issuer& issuer);

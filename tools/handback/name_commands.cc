@@ -1,4 +1,4 @@
-// mkdir, mv, rm: changes of names. Each is durable when the program has ended.
+// mkdir, mv, ln, rm: changes of names. Each is durable when the program has ended.
 #include <fmt/format.h>
 
 #include <memory>
@@ -41,6 +41,19 @@ int run_mv(const NameArguments& arguments, const Context& context) {
     to = join_path(to, base_name(from));
   }
   value_of(session.volume().rename(from, to), from);
+  session.close();
+  return exit_ok;
+}
+
+int run_ln(const NameArguments& arguments, const Context& context) {
+  VolumeSession session(arguments.volume, context.writing());
+  const std::string existing = normal_path(arguments.paths[0]);
+  std::string name = normal_path(arguments.paths[1]);
+  const auto found = session.volume().stat(name);
+  if (found && found->type == handback::FileType::directory) {
+    name = join_path(name, base_name(existing));
+  }
+  value_of(session.volume().link(existing, name), name);
   session.close();
   return exit_ok;
 }
@@ -118,6 +131,27 @@ Examples:
       ->expected(2);
   command->callback(
       [mv, &context] { context.action = [mv, &context] { return run_mv(*mv, context); }; });
+
+  const auto ln = std::make_shared<NameArguments>();
+  command = add_command(
+      app, {.group = "Files",
+            .name = "ln",
+            .description = "Give a file one more name",
+            .usage = "ln VOLUME FILE NAME",
+            .footer =
+                R"(The file stays until its last name is removed. If NAME is a directory, the new
+name goes into it. Directories have one name only, and there are no symbolic links.
+
+Examples:
+  handback ln vol.img /data/current /data/before-upgrade
+)"});
+  add_volume_argument(*command, &ln->volume);
+  command->add_option("PATHS", ln->paths, "The file and its new name")
+      ->option_text("FILE NAME")
+      ->required()
+      ->expected(2);
+  command->callback(
+      [ln, &context] { context.action = [ln, &context] { return run_ln(*ln, context); }; });
 
   const auto rm = std::make_shared<NameArguments>();
   command = add_command(app, {.group = "Files",

@@ -97,6 +97,19 @@ TEST_F(Story, MvReplacesAFileAndKeepsTheNewContent) {
   EXPECT_RAN(run({"check", image}));
 }
 
+TEST_F(Story, LnGivesAFileOneMoreNameThatOutlivesTheFirst) {
+  const std::string image = make_volume();
+  write_file(path("a"), scrambled(5000, 3));
+  EXPECT_RAN(run({"put", image, path("a"), "/a"}));
+  EXPECT_RAN(run({"mkdir", image, "/d"}));
+  EXPECT_RAN(run({"ln", image, "/a", "/b"}));
+  EXPECT_RAN(run({"ln", image, "/a", "/d"}));
+  EXPECT_RAN(run({"rm", image, "/a"}));
+  EXPECT_TRUE(run({"cat", image, "/d/a"}).out == scrambled(5000, 3));
+  EXPECT_THAT(run({"stat", image, "/b"}).out, ContainsRegex("links +2"));
+  EXPECT_RAN(run({"check", image}));
+}
+
 TEST_F(Story, StatNamesSizeAndExtentsWithFlags) {
   const std::string image = make_volume();
   write_file(path("f"), scrambled(10'000));
