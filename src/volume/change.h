@@ -21,7 +21,7 @@ enum class ChangeKind : std::uint8_t {
   set_mtime = 6,
   write = 7,  // A write under way: blocks and size, valid only if the data checks out.
   grow = 10,  // The size is at least this: a write was published.
-  link = 8,  // One more name for a file.
+  link = 8,   // One more name for a file.
 };
 
 // Of ChangeKind::write: bytes on the device that the write fills, and what their CRC-32C will be.
