@@ -106,16 +106,16 @@ class DioOps {
   virtual void data_ended(Kiocb& kiocb, std::uint64_t token, bool ok) noexcept;
 
   // The file's part of settling: conversion, size, error handling. Called exactly once per request
-  // that passed the checks, on error too; of writes that make the file longer in the order in which
-  // they entered, as far as one begins behind the other: a size that was published covers no bytes
-  // that are still on their way. Then the request no longer counts as in flight. Returns
-  // the result so far, or NotFinal after submitting a continuation, which ends with
-  // dio_end_pending().
-  // Runs on: issuer or task context; worker context if it declared Acts::wait or the request did
-  // not set DIO_DEFER; device context if and only if the route is `inline` (a read that succeeded
-  // or a pure overwrite, and nothing declared for those). Waits for I/O only if it declared that;
-  // in device context it may only take leaf locks and must return a result. It never waits for a
-  // range of its own file (a Drain): whoever drains may be waiting for it.
+  // that passed the checks, on error too; with DioRequest::publish_in_order, of writes that make
+  // the file longer in the order in which they entered, as far as one begins behind the other: a
+  // size that was published covers no bytes that are still on their way. Then the request no longer
+  // counts as in flight. Returns the result so far, or NotFinal after submitting a continuation,
+  // which ends with dio_end_pending(). Runs on: issuer or task context; worker context if it
+  // declared Acts::wait or the request did not set DIO_DEFER; device context if and only if the
+  // route is `inline` (a read that succeeded or a pure overwrite, and nothing declared for those).
+  // Waits for I/O only if it declared that; in device context it may only take leaf locks and must
+  // return a result. It never waits for a range of its own file (a Drain): whoever drains may be
+  // waiting for it.
   virtual Outcome end_io(Kiocb& kiocb, const DioEnd& end) noexcept = 0;
 
   // Makes a dsync write durable with the metadata needed to read it; called after end_io if
@@ -195,6 +195,9 @@ struct DioRequest {
       nullptr;  // Null: the file needs no ordering between overlapping requests.
   // Of a write: no other write may overlap it, and write_start() is called. Requires: inflight.
   bool tell_start = false;
+  // Of a write that makes the file longer: end_io comes in the order of entering, and an APPEND
+  // takes the place behind those in flight. Requires: inflight.
+  bool publish_in_order = false;
 };
 
 // Carries the request out: waits in line for its range, maps it, splits it into bios, zeroes around

@@ -172,6 +172,8 @@ TEST(DescribeResult, SaysWhatIsWrongAndWhatToDoForEveryDetail) {
       {IoDetail::flag_append, ": this file does not take APPEND; give the offset"},
       {IoDetail::offset_not_next,
        ": this file is written in order; write where the last write ended, or use APPEND"},
+      {IoDetail::behind_failed_append,
+       ": an append before this one failed, and the file ends there; append again"},
   };
   std::set<std::string> different;
   for (const auto& [detail, sentence] : sentences) {

@@ -222,7 +222,7 @@ bool DioEngine::place(RangeEntry& entry, std::uint64_t reserved_end) noexcept {
   }
   entry.offset = dio.offset;
   entry.end = dio.offset + dio.length;
-  entry.extending = entry.end > end;
+  entry.extending = dio.request.publish_in_order && entry.end > end;
   dio.required_end = std::min(dio.offset, end);
   const std::uint32_t fs_block = dio.request.iomap_ops->fs_block_bytes();
   if (dio.request.tell_start || !is_aligned(entry.offset | entry.end, fs_block)) {

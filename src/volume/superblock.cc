@@ -76,6 +76,13 @@ Result<Superblock> superblock_decode(std::span<const std::byte> block, std::uint
   superblock.version_minor = in.get<std::uint16_t>();
   superblock.fs_block_bytes = in.get<std::uint32_t>();
   superblock.incompatible_features = in.get<std::uint64_t>();
+  if (in.ok() && superblock.version_major < format_version_major) {
+    return fail(
+        Errc::version,
+        fmt::format("the volume has the older format {}.{}, which this program does not read; "
+                    "copy its files out with the version that made it",
+                    superblock.version_major, superblock.version_minor));
+  }
   if (in.ok() &&
       (superblock.version_major != format_version_major || superblock.incompatible_features != 0)) {
     return fail(

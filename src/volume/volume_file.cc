@@ -21,7 +21,8 @@ DioRequest VolumeFile::Impl::dio_request(bool tell_start) noexcept {
           .iomap_ops = this,
           .dio_ops = this,
           .inflight = &inode.open->inflight,
-          .tell_start = tell_start};
+          .tell_start = tell_start,
+          .publish_in_order = true};
 }
 
 Outcome VolumeFile::read_iter(Kiocb& kiocb, IovView to) noexcept {

@@ -255,9 +255,9 @@ TEST_F(UnclosedVolume, WithAFlippedLastLogRecordLosesThatRecordOnly) {
 TEST_F(BadVolume, AVolumeOfAFutureVersionIsRefused) {
   const std::string image = make_filled();
   edit_superblocks(image, [](std::string* superblock) {
-    put_number<std::uint16_t>(superblock, at_version_major, 2);
+    put_number<std::uint16_t>(superblock, at_version_major, 3);
   });
-  expect_all_refuse(image, {"format 2.0", "newer"});
+  expect_all_refuse(image, {"format 3.0", "newer"});
   expect_refused(image, {"format", image}, 1, {"cannot be opened", "--force"});
 }
 
