@@ -197,7 +197,7 @@ class VolumeAppendCrash : public ::testing::TestWithParam<CacheCase> {};
 TEST_P(VolumeAppendCrash, KeepsAPrefixWithAllThatWasAcknowledgedAtAnyMoment) {
   const char* seed_text = std::getenv("HB_SEED");
   const char* count_text = std::getenv("HB_APPEND_SEEDS");
-  const std::uint64_t count = count_text != nullptr ? std::strtoull(count_text, nullptr, 0) : 8;
+  const std::uint64_t count = count_text != nullptr ? std::strtoull(count_text, nullptr, 0) : 2;
   const std::uint64_t first = seed_text != nullptr ? std::strtoull(seed_text, nullptr, 0) : 1;
   for (std::uint64_t seed = first; seed < first + count; ++seed) {
     SCOPED_TRACE(::testing::Message() << "replay with HB_SEED=" << seed << " HB_APPEND_SEEDS=1");
