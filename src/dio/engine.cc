@@ -208,7 +208,7 @@ bool DioEngine::place(RangeEntry& entry, std::uint64_t reserved_end) noexcept {
   Dio& dio = *static_cast<Dio*>(entry.owner);
   Kiocb& kiocb = *dio.kiocb;
   const std::uint64_t end = std::max(dio.request.dio_ops->size_bytes(), reserved_end);
-  if (has(kiocb.ki_flags, KiocbFlags::append)) {
+  if (dio.request.publish_in_order && has(kiocb.ki_flags, KiocbFlags::append)) {
     if (!is_aligned(end, dio.request.device->geometry().logical_block_bytes)) {
       dio.no_place = IoResult::failure(Errc::invalid, IoDetail::offset_unaligned);
       return false;
