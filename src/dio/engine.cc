@@ -223,6 +223,7 @@ bool DioEngine::place(RangeEntry& entry, std::uint64_t reserved_end) noexcept {
   entry.offset = dio.offset;
   entry.end = dio.offset + dio.length;
   entry.extending = dio.request.publish_in_order && entry.end > end;
+  entry.file_end = entry.end;
   dio.required_end = std::min(dio.offset, end);
   const std::uint32_t fs_block = dio.request.iomap_ops->fs_block_bytes();
   if (dio.request.tell_start || !is_aligned(entry.offset | entry.end, fs_block)) {
@@ -619,7 +620,10 @@ Outcome DioEngine::settle(Dio& dio) noexcept {
     dio.request.dio_ops->data_ended(*dio.kiocb, dio.token, !dio.first_error.any());
   }
   if (dio.range.extending && dio.request.inflight != nullptr &&
-      !dio.request.inflight->impl_->may_publish(dio.range)) {
+      !dio.request.inflight->impl_->may_publish(dio.range, [](RangeEntry& entry) noexcept {
+        // They may be those of an issuer that is elsewhere.
+        static_cast<Dio*>(entry.owner)->issuer->set_needs_others();
+      })) {
     // An asynchronous one may be settled elsewhere and gone by now.
     if (!sync) return NotFinal{};
     dio.issuer->wait_until_helped([&] { return dio.ended; });

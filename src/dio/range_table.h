@@ -24,11 +24,12 @@ struct RangeEntry {
 
   // Of a write that may make the file longer. Called under the table's lock as the entry enters,
   // with where the writes end that entered before and are not published yet (0: there are none), so
-  // that a place at the end of the file is taken in the order of entering: sets offset, end and
-  // extending. False: it cannot have a place.
+  // that a place at the end of the file is taken in the order of entering: sets offset, end,
+  // extending and file_end. False: it cannot have a place.
   bool (*place)(RangeEntry& entry, std::uint64_t reserved_end) noexcept = nullptr;
-  bool extending = false;   // It ends beyond the file's size, and is not published yet.
-  bool behind_gap = false;  // A write below it that entered earlier has failed.
+  std::uint64_t file_end = 0;  // Of one that is extending: its own end, where `end` is rounded up.
+  bool extending = false;      // It ends beyond the file's size, and is not published yet.
+  bool behind_gap = false;     // A write below it that entered earlier has failed.
 
   RangeEntry* previous = nullptr;
   RangeEntry* next = nullptr;
@@ -71,7 +72,10 @@ struct RangeTable {
   // Sizes are published in order: true if no write that entered before `entry`, and begins below
   // it, has still to be published. Else `entry.publishable` is called once that is so. Whoever
   // waits here waits for earlier entries only, and so do those in line: the waits have no cycle.
-  [[nodiscard]] bool may_publish(RangeEntry& entry) noexcept;
+  // `waits`, if given, is called under the table's lock where the answer is false: the entry may be
+  // published, and gone, before this returns.
+  [[nodiscard]] bool may_publish(RangeEntry& entry,
+                                 void (*waits)(RangeEntry& entry) noexcept = nullptr) noexcept;
 
   // Takes an entry out of the line; false if it has been started. Those that it held back are
   // started, and are for the caller to call: *started, a chain for call_granted().
@@ -188,7 +192,7 @@ typename RangeTable<Concurrency>::Entered RangeTable<Concurrency>::enter(RangeEn
 template <typename Concurrency>
 void RangeTable<Concurrency>::begin_extending(RangeEntry& entry) noexcept {
   entry.order = ++orders;
-  extending_end = extending_count++ == 0 ? entry.end : std::max(extending_end, entry.end);
+  extending_end = extending_count++ == 0 ? entry.file_end : std::max(extending_end, entry.file_end);
 }
 
 template <typename Concurrency>
@@ -221,10 +225,12 @@ RangeEntry* RangeTable<Concurrency>::end_extending(RangeEntry& entry, bool faile
 }
 
 template <typename Concurrency>
-bool RangeTable<Concurrency>::may_publish(RangeEntry& entry) noexcept {
+bool RangeTable<Concurrency>::may_publish(RangeEntry& entry,
+                                          void (*waits)(RangeEntry& entry) noexcept) noexcept {
   lock.lock();
   const bool may = planted(PlantedBug::write_size_out_of_order) || !awaits_others(entry);
   entry.awaits_publication = !may;
+  if (!may && waits != nullptr) waits(entry);
   lock.unlock();
   return may;
 }
