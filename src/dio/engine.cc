@@ -409,6 +409,7 @@ FuaChoice DioEngine::choose_fua(const Dio& dio, const Iomap& iomap) noexcept {
       .dirty = iomap.dirty,
       .volatile_cache = geometry.volatile_cache,
       .fua = geometry.fua,
+      .extending = dio.offset + dio.length > dio.request.dio_ops->size_bytes(),
   });
 }
 

@@ -12,6 +12,7 @@ struct FuaFacts {
   bool dirty = false;   // The mapping itself is not durable yet.
   bool volatile_cache = false;
   bool fua = false;
+  bool extending = false;  // The file is longer with it, and its size is not durable yet.
 };
 
 enum class FuaChoice : std::uint8_t {
@@ -23,7 +24,7 @@ enum class FuaChoice : std::uint8_t {
 
 [[nodiscard]] constexpr FuaChoice fua_policy(const FuaFacts& facts) noexcept {
   if (!facts.dsync) return FuaChoice::none;
-  if (facts.sync || !facts.mapped || facts.dirty) return FuaChoice::sync_after;
+  if (facts.sync || !facts.mapped || facts.dirty || facts.extending) return FuaChoice::sync_after;
   if (!facts.volatile_cache) return FuaChoice::write_through;
   return facts.fua ? FuaChoice::fua : FuaChoice::sync_after;
 }
