@@ -2,6 +2,7 @@
 // blocks in place.
 #include <algorithm>
 
+#include "base/align.h"
 #include "base/planted_bug.h"
 #include "volume/volume_impl.h"
 
@@ -27,7 +28,9 @@ void VolumeImpl::note_unconfirmed(Inode& inode, const UnconfirmedWrite& write) {
   const std::lock_guard guard(inode.map_lock);
   std::erase_if(inode.unconfirmed,
                 [&](const UnconfirmedWrite& old) { return old.id <= confirmed; });
-  inode.unconfirmed.push_back(write);
+  // Of a block that it began, the record has the checksum of all of it, zeros included.
+  inode.unconfirmed.push_back(
+      {round_down(write.offset, fs_block), round_up(write.end, fs_block), write.id});
   if (write.id > inode.newest_write_id.load(std::memory_order_relaxed))
     inode.newest_write_id.store(write.id, std::memory_order_release);
 }
