@@ -26,6 +26,7 @@ Result<void> VolumeImpl::preallocate(Inode& inode, std::uint64_t offset, std::ui
   std::vector<Piece> pieces;
   std::vector<BlockRun> taken;
   std::uint64_t taken_blocks = 0;
+  bool of_writes_in_flight = false;
   std::uint64_t block = offset / fs_block;
   const std::uint64_t end = round_up(offset + length, fs_block) / fs_block;
   while (block < end) {
@@ -33,6 +34,7 @@ Result<void> VolumeImpl::preallocate(Inode& inode, std::uint64_t offset, std::ui
     std::uint64_t found_end = std::min(found.offset + found.count, end);
     if (!found.hole && found.extent.unwritten) {
       // Space that a write in flight took is in memory only so far.
+      of_writes_in_flight = true;
       pieces.push_back({block, Extent{found.extent.addr + (block - found.offset),
                                       static_cast<std::uint32_t>(found_end - block), true}});
     } else if (found.hole) {
@@ -56,6 +58,9 @@ Result<void> VolumeImpl::preallocate(Inode& inode, std::uint64_t offset, std::ui
     }
     block = found_end;
   }
+  // Replayed behind the record of such a write, these changes would make it unwritten again: from
+  // here on it never was, and is told anew when it settles.
+  if (of_writes_in_flight) journal_.ledger().abandon_unpublished();
   for (const Piece& piece : pieces) {
     Change change;
     change.kind = ChangeKind::map;
