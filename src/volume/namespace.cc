@@ -177,6 +177,13 @@ Result<void> VolumeImpl::link(std::string_view existing, std::string_view path) 
   return {};
 }
 
+// What is written to an open file without a name is not logged. It counts as durable once it is
+// durable that the file has gone: else it might come back without it.
+void VolumeImpl::name_lost(Inode& inode, const Inode& directory) {
+  inode.dirty_sequence.store(directory.dirty_sequence.load(std::memory_order_relaxed),
+                             std::memory_order_relaxed);
+}
+
 Result<void> VolumeImpl::unlink(std::string_view path) {
   const std::lock_guard guard(metadata_lock_);
   auto place = find_existing(path);
@@ -190,7 +197,9 @@ Result<void> VolumeImpl::unlink(std::string_view path) {
   change.parent = place->directory->ino;
   change.mtime_ns = realtime_ns();
   change.name = place->name;
+  Inode* const still_open = place->inode->open != nullptr ? place->inode : nullptr;
   make(change, {place->directory});
+  if (still_open != nullptr) name_lost(*still_open, *place->directory);
   return {};
 }
 
@@ -255,7 +264,9 @@ Result<void> VolumeImpl::rename(std::string_view from, std::string_view to) {
   change.mtime_ns = realtime_ns();
   change.name = source->name;
   change.name_to = target->name;
+  Inode* const still_open = replaced != nullptr && replaced->open != nullptr ? replaced : nullptr;
   make(change, {source->directory, target->directory, moved});
+  if (still_open != nullptr) name_lost(*still_open, *target->directory);
   return {};
 }
 

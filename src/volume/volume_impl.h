@@ -126,6 +126,7 @@ class VolumeImpl final : private JournalClient {
   };
   Result<Place> find_place(std::string_view path) const;
   Result<Place> find_existing(std::string_view path) const;
+  static void name_lost(Inode& inode, const Inode& directory);
   // Applies a change that was checked to be possible, and logs it.
   void make(const Change& change, std::initializer_list<Inode*> touched);
   [[nodiscard]] bool room_for(std::uint64_t metadata_bytes) const noexcept;
