@@ -41,10 +41,10 @@ struct Dio {
   bool first_bio_used = false;
   bool ended = false;  // Synchronous caller: its own thread sets and reads it.
   bool data_ended_told = false;
-  std::uint8_t tries = 0;          // Times that iomap_begin refused and way was made.
-  std::uint64_t required_end = 0;  // DioStart's.
-  std::uint64_t token = 0;         // What write_start returned.
-  IoResult no_place;               // Why the write cannot have a place.
+  std::uint8_t tries = 0;           // Times that iomap_begin refused and way was made.
+  std::uint64_t size_at_entry = 0;  // Of the file, when the write took its place.
+  std::uint64_t token = 0;          // What write_start returned.
+  IoResult no_place;                // Why the write cannot have a place.
 
   ReferenceCount<> references;
   FirstError<> first_error;

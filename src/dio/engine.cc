@@ -207,7 +207,8 @@ bool DioEngine::enter_range(Dio& dio, Outcome* ended) noexcept {
 bool DioEngine::place(RangeEntry& entry, std::uint64_t reserved_end) noexcept {
   Dio& dio = *static_cast<Dio*>(entry.owner);
   Kiocb& kiocb = *dio.kiocb;
-  const std::uint64_t end = std::max(dio.request.dio_ops->size_bytes(), reserved_end);
+  const std::uint64_t size = dio.request.dio_ops->size_bytes();
+  const std::uint64_t end = std::max(size, reserved_end);
   if (dio.request.publish_in_order && has(kiocb.ki_flags, KiocbFlags::append)) {
     if (!is_aligned(end, dio.request.device->geometry().logical_block_bytes)) {
       dio.no_place = IoResult::failure(Errc::invalid, IoDetail::offset_unaligned);
@@ -222,9 +223,10 @@ bool DioEngine::place(RangeEntry& entry, std::uint64_t reserved_end) noexcept {
   }
   entry.offset = dio.offset;
   entry.end = dio.offset + dio.length;
-  entry.extending = dio.request.publish_in_order && entry.end > end;
+  // Also if a longer one is in flight: this one may be the first to publish a size.
+  entry.extending = dio.request.publish_in_order && entry.end > size;
   entry.file_end = entry.end;
-  dio.required_end = std::min(dio.offset, end);
+  dio.size_at_entry = size;
   const std::uint32_t fs_block = dio.request.iomap_ops->fs_block_bytes();
   if (dio.request.tell_start || !is_aligned(entry.offset | entry.end, fs_block)) {
     // Zeroing around a partial block must not meet another write to that block.
@@ -321,7 +323,8 @@ Outcome DioEngine::start(Dio& dio) noexcept {
     dio.token = dio.request.dio_ops->write_start(
         kiocb, DioStart{.offset = dio.offset,
                         .bytes = dio.length,
-                        .required_end = dio.required_end,
+                        .required_end =
+                            std::min(dio.offset, std::max(dio.size_at_entry, dio.range.below_end)),
                         .extending = dio.range.extending,
                         .converts = dio.unwritten || dio.new_extent,
                         .bios = chain.first});

@@ -28,8 +28,11 @@ struct RangeEntry {
   // extending and file_end. False: it cannot have a place.
   bool (*place)(RangeEntry& entry, std::uint64_t reserved_end) noexcept = nullptr;
   std::uint64_t file_end = 0;  // Of one that is extending: its own end, where `end` is rounded up.
-  bool extending = false;      // It ends beyond the file's size, and is not published yet.
-  bool behind_gap = false;     // A write below it that entered earlier has failed.
+  // Of one that is extending: where those end that entered before and do not begin above it; 0:
+  // there are none.
+  std::uint64_t below_end = 0;
+  bool extending = false;   // It ends beyond the file's size, and is not published yet.
+  bool behind_gap = false;  // A write below it that entered earlier has failed.
 
   RangeEntry* previous = nullptr;
   RangeEntry* next = nullptr;
@@ -103,6 +106,8 @@ struct RangeTable {
   // Those in line that nothing holds back any more, in their order.
   [[nodiscard]] RangeEntry* start_unblocked() noexcept;
   void begin_extending(RangeEntry& entry) noexcept;
+  // For `entry`, which is about to enter.
+  [[nodiscard]] std::uint64_t end_below(const RangeEntry& entry) const noexcept;
   // Returns those that may be published now, through publishable_next.
   [[nodiscard]] RangeEntry* end_extending(RangeEntry& entry, bool failed) noexcept;
   [[nodiscard]] bool publishes_before(const RangeEntry& other,
@@ -172,6 +177,7 @@ typename RangeTable<Concurrency>::Entered RangeTable<Concurrency>::enter(RangeEn
     lock.unlock();
     return Entered::no_place;
   }
+  if (entry.extending) entry.below_end = end_below(entry);
   if (!held_back(entry, nullptr)) [[likely]] {
     activate(entry);
     if (entry.extending) begin_extending(entry);
@@ -193,6 +199,18 @@ template <typename Concurrency>
 void RangeTable<Concurrency>::begin_extending(RangeEntry& entry) noexcept {
   entry.order = ++orders;
   extending_end = extending_count++ == 0 ? entry.file_end : std::max(extending_end, entry.file_end);
+}
+
+template <typename Concurrency>
+std::uint64_t RangeTable<Concurrency>::end_below(const RangeEntry& entry) const noexcept {
+  std::uint64_t end = 0;
+  if (extending_count == 0) return end;
+  for (const RangeEntry* list : {active, waiting_first}) {
+    for (const RangeEntry* other = list; other != nullptr; other = other->next) {
+      if (other->extending && other->offset <= entry.offset) end = std::max(end, other->file_end);
+    }
+  }
+  return end;
 }
 
 template <typename Concurrency>
