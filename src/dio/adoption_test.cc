@@ -140,6 +140,24 @@ TEST_F(Adoption, NeedsNoSignalForWhatAForeignThreadCompleted) {
   EXPECT_EQ(outsider.stats.nudges_served, 0U);
 }
 
+// The write before it, in whose favour it waits with its end, is that of a thread that is
+// elsewhere.
+TEST_F(Adoption, EndsAWriteThatStandsBehindThatOfAThreadBlockedElsewhere) {
+  rig.file.in_order = true;
+  rig.file.map(4096, 4096, 16384);
+  Outsider outsider(rig, rig.device, &block);
+  const AlignedBuffer data = random_buffer(4096, 3);
+  Aiocb aiocb;
+  aiocb.prepare_write(rig.file, 4096, data.span());
+  rig.issuer->submit(aiocb);
+  while (rig.issuer->in_flight() != 0)
+    rig.issuer->wait();
+  EXPECT_EQ(aiocb.result, IoResult::success(4096));
+  EXPECT_FALSE(outsider.left);
+  EXPECT_EQ(rig.file.size.load(), 8192U);
+  outsider.join();
+}
+
 TEST_F(Adoption, LeavesDeliveryToTheIssuer) {
   rig.device.hold(true);
   Outsider outsider(rig, rig.device, &block, {.nudge_signal = 0});

@@ -66,6 +66,7 @@ class FakeMappedFile final : public File, private IomapOps, private DioOps {
   std::vector<FakeBlock> blocks;
   std::atomic<std::uint64_t> size{0};
   bool ordered = true;    // Overlapping requests stand in line.
+  bool in_order = false;  // DioRequest::publish_in_order.
   bool recording = true;  // Off: no call allocates.
   std::vector<IomapRequest> begun;
   std::vector<Call> ended;
@@ -103,7 +104,8 @@ class FakeMappedFile final : public File, private IomapOps, private DioOps {
     return {.device = &device_,
             .iomap_ops = this,
             .dio_ops = this,
-            .inflight = ordered ? &inflight : nullptr};
+            .inflight = ordered ? &inflight : nullptr,
+            .publish_in_order = in_order};
   }
 
   IoResult iomap_begin(Kiocb& /*kiocb*/, const IomapRequest& asked,

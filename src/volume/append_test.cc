@@ -19,12 +19,13 @@ struct CacheCase {
   const char* name;
   bool volatile_cache;
   bool fua;
+  std::size_t unit = 4096;  // Bytes of one append.
 };
 void PrintTo(const CacheCase& cache, std::ostream* out) {
   *out << cache.name;
 }
 
-// One version of one block of the file.
+// One version of one unit of the file.
 struct Version {
   std::uint64_t id;
   std::uint64_t issued;                       // Moment.
@@ -35,11 +36,15 @@ struct Version {
 class AppendHistory {
  public:
   AppendHistory(std::uint64_t seed, const CacheCase& cache)
-      : random_(seed),
-        memory_(make_memory_device({.size_bytes = 4 << 20})),
+      : unit_(cache.unit),
+        random_(seed),
+        memory_(make_memory_device(
+            {.size_bytes = 4 << 20, .logical_block_bytes = static_cast<std::uint32_t>(unit_)})),
         device_(*memory_, cache.volatile_cache, cache.fua),
         reordered_(device_),
-        issuer_(must(Issuer::create())) {
+        issuer_(must(Issuer::create())),
+        other_(must(Issuer::create())) {
+    must(other_->attach(reordered_));
     must(Volume::format(*issuer_, reordered_));
     volume_ = must(Volume::open(*issuer_, reordered_));
     file_ = must(volume_->open_file(*issuer_, "/log", {.create = true}));
@@ -50,6 +55,7 @@ class AppendHistory {
     file_.reset();
     volume_.reset();
     issuer_->detach(reordered_);
+    other_->detach(reordered_);
   }
 
   void run(int rounds) {
@@ -71,7 +77,8 @@ class AppendHistory {
     std::mt19937_64 random(image_seed);
     AlignedBuffer image(memory_->geometry().size_bytes);
     device_.image_at(moment, random, image.span());
-    auto target = make_memory_device({.size_bytes = image.size()});
+    auto target = make_memory_device(
+        {.size_bytes = image.size(), .logical_block_bytes = static_cast<std::uint32_t>(unit_)});
     auto issuer = must(Issuer::create());
     auto raw = make_device_file(*target);
     Aiocb fill;
@@ -100,15 +107,18 @@ class AppendHistory {
     const std::uint64_t issued = device_.now() + 1;
     const std::size_t before = blocks_.size();
     for (std::uint64_t i = 0; i < count; ++i) {
-      buffers.push_back(pattern(block, ++ids_));
+      buffers.push_back(pattern(unit_, ++ids_));
       blocks_.push_back({{ids_, issued}});
       dsync.push_back(random_() % 3 != 0);
       requests.push_back(std::make_unique<Aiocb>());
       requests.back()->prepare_write(
-          *file_, 0, buffers.back().span(),
+          *file_, 0, buffers.back().span().first(unit_),
           dsync.back() ? KiocbFlags::append | KiocbFlags::dsync : KiocbFlags::append);
       issuer_->submit(*requests.back());
       if (random_() % 3 == 0) issuer_->poll();
+      // Around what is in flight, too.
+      if (random_() % 6 == 0) must(file_->preallocate(before * unit_, 16 * unit_));
+      if (random_() % 8 == 0) must(volume_->sync(*other_));
       acknowledge(requests, dsync, before);
     }
     while (issuer_->in_flight() != 0) {
@@ -116,12 +126,15 @@ class AppendHistory {
       acknowledge(requests, dsync, before);
     }
     for (std::size_t i = 0; i < requests.size(); ++i) {
-      ASSERT_EQ(requests[i]->result, IoResult::success(block));
-      ASSERT_EQ(requests[i]->ki_pos, (before + i) * block);
+      ASSERT_EQ(requests[i]->result, success());
+      ASSERT_EQ(requests[i]->ki_pos, (before + i) * unit_);
     }
-    ASSERT_EQ(file_->size(), blocks_.size() * block);
+    ASSERT_EQ(file_->size(), blocks_.size() * unit_);
   }
 
+  [[nodiscard]] IoResult success() const {
+    return IoResult::success(static_cast<std::uint32_t>(unit_));
+  }
   static bool delivered(const Aiocb& request) {
     return request.result.ok() && request.result.bytes() != 0;
   }
@@ -133,7 +146,7 @@ class AppendHistory {
       Version& version = blocks_[before + i].front();
       if (version.durable <= device_.now()) continue;
       version.durable = device_.now();
-      sizes_.push_back({device_.now(), (before + i + 1) * block});
+      sizes_.push_back({device_.now(), (before + i + 1) * unit_});
     }
   }
 
@@ -141,18 +154,18 @@ class AppendHistory {
     const std::size_t index =
         blocks_.size() - 1 - random_() % std::min<std::size_t>(4, blocks_.size());
     const bool dsync = random_() % 2 == 0;
-    const AlignedBuffer data = pattern(block, ++ids_);
+    const AlignedBuffer data = pattern(unit_, ++ids_);
     blocks_[index].push_back({ids_, device_.now() + 1});
     Aiocb request;
-    request.prepare_write(*file_, index * block, data.span(),
+    request.prepare_write(*file_, index * unit_, data.span().first(unit_),
                           dsync ? KiocbFlags::dsync : KiocbFlags::none);
-    ASSERT_EQ(issuer_->run(request), IoResult::success(block));
+    ASSERT_EQ(issuer_->run(request), success());
     if (!dsync) return;
     blocks_[index].back().durable = device_.now();
-    sizes_.push_back({device_.now(), (index + 1) * block});
+    sizes_.push_back({device_.now(), (index + 1) * unit_});
   }
 
-  void note_size() { sizes_.push_back({device_.now(), blocks_.size() * block}); }
+  void note_size() { sizes_.push_back({device_.now(), blocks_.size() * unit_}); }
 
   void compare(VolumeFile& file, Issuer& issuer, std::uint64_t moment) {
     std::uint64_t least = 0;
@@ -160,30 +173,33 @@ class AppendHistory {
       if (acknowledged <= moment) least = std::max(least, size);
     }
     ASSERT_GE(file.size(), least) << "what was acknowledged is gone";
-    ASSERT_LE(file.size(), blocks_.size() * block);
-    ASSERT_EQ(file.size() % block, 0U);
-    for (std::size_t i = 0; i < file.size() / block; ++i) {
-      AlignedBuffer is(block);
+    ASSERT_LE(file.size(), blocks_.size() * unit_);
+    ASSERT_EQ(file.size() % unit_, 0U);
+    for (std::size_t i = 0; i < file.size() / unit_; ++i) {
+      AlignedBuffer is(unit_);
       Aiocb read;
-      read.prepare_read(file, i * block, is.span());
-      ASSERT_EQ(issuer.run(read), IoResult::success(block));
+      read.prepare_read(file, i * unit_, is.span().first(unit_));
+      ASSERT_EQ(issuer.run(read), success());
       bool allowed = false;
       for (std::size_t v = blocks_[i].size(); v-- > 0 && !allowed;) {
         const Version& version = blocks_[i][v];
         if (version.issued > moment + 1) continue;
-        allowed = bytes_of(is.span()) == bytes_of(pattern(block, version.id).span());
+        allowed = bytes_of(is.span().first(unit_)) ==
+                  bytes_of(pattern(unit_, version.id).span().first(unit_));
         if (version.durable <= moment) break;
       }
-      ASSERT_TRUE(allowed) << "block " << i << " of " << file.size() / block
+      ASSERT_TRUE(allowed) << "block " << i << " of " << file.size() / unit_
                            << " holds what it cannot hold";
     }
   }
 
+  std::size_t unit_;
   std::mt19937_64 random_;
   std::unique_ptr<BlockDevice> memory_;
   PowerCutDevice device_;
   ReorderDevice reordered_;
   std::unique_ptr<Issuer> issuer_;
+  std::unique_ptr<Issuer> other_;  // Commits what the first one has in flight.
   std::unique_ptr<Volume> volume_;
   std::unique_ptr<VolumeFile> file_;
   std::uint64_t first_moment_ = 0;
@@ -213,7 +229,10 @@ TEST_P(VolumeAppendCrash, KeepsAPrefixWithAllThatWasAcknowledgedAtAnyMoment) {
 
 INSTANTIATE_TEST_SUITE_P(Caches, VolumeAppendCrash,
                          ::testing::Values(CacheCase{"WriteThrough", false, false},
+                                           CacheCase{"WriteThroughBySector", false, false, 512},
                                            CacheCase{"VolatileCacheWithFua", true, true},
+                                           CacheCase{"VolatileCacheWithFuaBySector", true, true,
+                                                     512},
                                            CacheCase{"VolatileCacheFlushOnly", true, false}),
                          [](const auto& caches) { return caches.param.name; });
 
@@ -305,6 +324,60 @@ TEST_F(VolumeAppend, WhatStandsBehindAFailedOneIsCanceledAndTheFileEndsBeforeIt)
   EXPECT_EQ(requests_[3].result, IoResult::success(block));
   EXPECT_EQ(requests_[3].ki_pos, 4 * block);
   EXPECT_EQ(file_->size(), 5 * block);
+}
+
+TEST_F(VolumeAppend, OfSectorsLandOneBehindTheOtherWhileInFlight) {
+  make({.logical_block_bytes = 512});
+  for (std::size_t i = 0; i < requests_.size(); ++i) {
+    requests_[i].prepare_write(*file_, 0, data_[i].span().first(512), KiocbFlags::append);
+    issuer_->submit(requests_[i]);
+  }
+  while (issuer_->in_flight() != 0)
+    issuer_->wait();
+  for (std::size_t i = 0; i < requests_.size(); ++i)
+    EXPECT_EQ(requests_[i].ki_pos, i * 512);
+  EXPECT_EQ(file_->size(), 2048U);
+}
+
+TEST_F(VolumeAppend, ADurableOneWithinADurableBlockMakesTheSizeDurable) {
+  for (const bool fua : {false, true}) {
+    make({.logical_block_bytes = 512, .volatile_cache = fua, .fua = fua});
+    for (unsigned i = 0; i < 2; ++i) {
+      requests_[i].prepare_write(*file_, i * 512, data_[i].span().first(512), KiocbFlags::dsync);
+      ASSERT_TRUE(issuer_->run(requests_[i]).ok());
+      // Nothing but the third write itself can make its size durable.
+      must(volume_->sync(*issuer_));
+    }
+    requests_[2].prepare_write(*file_, 1024, data_[2].span().first(512), KiocbFlags::dsync);
+    ASSERT_TRUE(issuer_->run(requests_[2]).ok());
+    file_.reset();
+    volume_.reset();
+    volume_ = must(Volume::open(*issuer_, *device_));
+    EXPECT_EQ(must(volume_->stat("/log")).size_bytes, 1536U) << fua;
+    volume_.reset();
+    issuer_->detach(*device_);
+  }
+  make({});
+}
+
+TEST_F(VolumeAppend, HoldsBackTheRestOfABlockThatItBegan) {
+  make({.logical_block_bytes = 512});
+  requests_[0].prepare_write(*file_, 0, data_[0].span().first(512),
+                             KiocbFlags::append | KiocbFlags::dsync);
+  ASSERT_TRUE(issuer_->run(requests_[0]).ok());
+  requests_[1].prepare_write(*file_, 1024, data_[1].span().first(512), KiocbFlags::nowait);
+  EXPECT_EQ(issuer_->run(requests_[1]), IoResult::failure(Errc::would_block));
+}
+
+TEST_F(VolumeAppend, ADurableWriteToAFileWithoutANameMakesItDurableThatTheNameIsGone) {
+  make({});
+  must(volume_->unlink("/log"));
+  requests_[0].prepare_write(*file_, 0, data_[0].span(), KiocbFlags::dsync);
+  ASSERT_TRUE(issuer_->run(requests_[0]).ok());
+  file_.reset();
+  volume_.reset();
+  volume_ = must(Volume::open(*issuer_, *device_));
+  EXPECT_TRUE(is_error(volume_->stat("/log"), Errc::not_found));
 }
 
 TEST_F(VolumeAppend, AFailedDurableOneIsNotThereAfterACrash) {

@@ -83,12 +83,31 @@ bool tail_is_confirmed(Prelude& prelude) noexcept {
   };
   const Outcome started =
       volume.journal().commit(Issuer::Impl::executor(prelude.issuer), prelude.waiter);
-  // After a failure of the log nothing is durable any more, and the write fails by itself.
-  return started.is_final();
+  return started.is_final() && started.result().ok();
+}
+
+// Leaves the last block; then the write starts, or fails.
+void tail_prepared(Prelude& prelude, IoResult result) noexcept {
+  dio_inflight_impl(prelude.file.inode.open->inflight).leave(prelude.range);
+  prelude.prepared = result;
+  prelude.arrival.run = [](IssuerWork& work) noexcept {
+    Prelude& ready = *static_cast<Prelude::Arrival&>(work).prelude;
+    if (ready.prepared.ok()) {
+      ready.begin_write();
+    } else {
+      ready.end_with(ready.prepared);
+    }
+  };
+  prelude.issuer.post(prelude.arrival);
 }
 
 void clean_tail(Prelude& prelude) noexcept {
-  if (!prelude.file.volume.journal().failed() && !tail_is_confirmed(prelude)) return;
+  // What a log that has failed will never confirm must not be touched.
+  if (prelude.file.volume.journal().failed()) {
+    tail_prepared(prelude, IoResult::failure(Errc::poisoned));
+    return;
+  }
+  if (!tail_is_confirmed(prelude)) return;
   prelude.cleaner = std::make_unique<TailCleaner>(prelude.issuer, prelude.file.volume.device(),
                                                   prelude.file.inode, prelude.range.offset);
   prelude.cleaner->start(
@@ -96,18 +115,8 @@ void clean_tail(Prelude& prelude) noexcept {
         auto& waiting = *static_cast<Prelude*>(owner);
         const IoResult result = cleaner.result();
         if (!result.ok()) waiting.file.volume.write_failed(result);
-        dio_inflight_impl(waiting.file.inode.open->inflight).leave(waiting.range);
-        // Not from here: this is still inside the cleaner, which goes with the prelude.
-        waiting.prepared = result;
-        waiting.arrival.run = [](IssuerWork& work) noexcept {
-          Prelude& ready = *static_cast<Prelude::Arrival&>(work).prelude;
-          if (ready.prepared.ok()) {
-            ready.begin_write();
-          } else {
-            ready.end_with(ready.prepared);
-          }
-        };
-        waiting.issuer.post(waiting.arrival);
+        // Nothing starts from here: this is still inside the cleaner, which goes with the prelude.
+        tail_prepared(waiting, result);
       },
       &prelude);
 }
