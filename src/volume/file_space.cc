@@ -84,7 +84,7 @@ std::uint64_t VolumeImpl::log_write(Inode& inode, const DioStart& start) {
   change.end = start.offset + start.bytes;
   change.mtime_ns = realtime_ns();
   change.pieces = pieces;
-  if (!journal_.append_write(change, start.bytes, inode.layout_epoch)) return 0;
+  if (!journal_.append_write(change, start.bytes)) return 0;
   return change.write_id;
 }
 
@@ -110,8 +110,7 @@ IoResult VolumeImpl::write_settled(Inode& inode, std::uint64_t offset, std::uint
   if (journal_.error()) return IoResult::failure(Errc::poisoned);
   std::uint64_t sequence = 0;
   // The log says all of it already, unless something came in between.
-  const bool known =
-      write_id != 0 && journal_.ledger().publish(write_id, inode.layout_epoch, &sequence);
+  const bool known = write_id != 0 && journal_.ledger().publish(write_id, &sequence);
   // A file without a name is nothing that the log or a checkpoint knows of.
   const bool logged = inode.nlink != 0 && !known;
   std::vector<BlockRun> freed;

@@ -90,10 +90,10 @@ std::uint64_t Journal::append(const Change& change, bool shows_data) {
   return open_.sequence;
 }
 
-bool Journal::append_write(Change& change, std::uint64_t data_bytes, std::uint64_t epoch) {
+bool Journal::append_write(Change& change, std::uint64_t data_bytes) {
   if (error_ || held_ || !ledger_.has_room(data_bytes)) return false;
   change.write_id = ledger_.next_id();
-  ledger_.add(append(change), data_bytes, epoch);
+  ledger_.add(append(change), data_bytes);
   return true;
 }
 

@@ -77,7 +77,7 @@ class Journal {
   std::uint64_t append(const Change& change, bool shows_data = false);
   // Adds a write whose data is about to be submitted; sets change.write_id. Returns false if it has
   // to go the long way: data first.
-  [[nodiscard]] bool append_write(Change& change, std::uint64_t data_bytes, std::uint64_t epoch);
+  [[nodiscard]] bool append_write(Change& change, std::uint64_t data_bytes);
   [[nodiscard]] WriteLedger& ledger() noexcept { return ledger_; }
   [[nodiscard]] const WriteLedger& ledger() const noexcept { return ledger_; }
   // After something was said to the ledger: whether go_on() is to be called, without the lock.

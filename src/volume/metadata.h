@@ -50,8 +50,6 @@ struct Inode {
   ExtentMap extents;
   std::vector<UnconfirmedWrite> unconfirmed;  // Under map_lock. May hold confirmed ones, too.
   std::atomic<std::uint64_t> newest_write_id{0};
-  // Counts changes of extents and size other than by writes. Under the metadata lock.
-  std::uint64_t layout_epoch = 0;
 
   std::map<std::string, std::uint64_t, std::less<>> entries;  // Of a directory: name -> ino.
 

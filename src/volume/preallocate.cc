@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/align.h"
+#include "base/planted_bug.h"
 #include "volume/volume_impl.h"
 
 namespace handback {
@@ -60,7 +61,8 @@ Result<void> VolumeImpl::preallocate(Inode& inode, std::uint64_t offset, std::ui
   }
   // Replayed behind the record of such a write, these changes would make it unwritten again: from
   // here on it never was, and is told anew when it settles.
-  if (of_writes_in_flight) journal_.ledger().abandon_unpublished();
+  if (of_writes_in_flight && !planted(PlantedBug::preallocation_undoes_writes))
+    journal_.ledger().abandon_unpublished();
   for (const Piece& piece : pieces) {
     Change change;
     change.kind = ChangeKind::map;

@@ -152,9 +152,6 @@ void VolumeImpl::make(const Change& change, std::initializer_list<Inode*> touche
   const char* problem = metadata_->apply(change, &freed);
   HB_ASSERT(problem == nullptr, "a change is checked before it is made");
   const std::uint64_t sequence = journal_.append(change);
-  if (change.kind == ChangeKind::map || change.kind == ChangeKind::set_size) {
-    if (Inode* inode = metadata_->find(change.ino); inode != nullptr) ++inode->layout_epoch;
-  }
   if (!freed.empty()) journal_.freed(std::move(freed));
   for (Inode* inode : touched)
     inode->dirty_sequence.store(sequence, std::memory_order_relaxed);

@@ -13,9 +13,8 @@ WriteLedger::Entry* WriteLedger::find(std::uint64_t id) noexcept {
   return at != entries_.end() && at->id == id ? &*at : nullptr;
 }
 
-void WriteLedger::add(std::uint64_t sequence, std::uint64_t data_bytes, std::uint64_t epoch) {
-  entries_.push_back(
-      {.id = next_id_++, .sequence = sequence, .data_bytes = data_bytes, .epoch = epoch});
+void WriteLedger::add(std::uint64_t sequence, std::uint64_t data_bytes) {
+  entries_.push_back({.id = next_id_++, .sequence = sequence, .data_bytes = data_bytes});
   data_bytes_ += data_bytes;
 }
 
@@ -42,13 +41,9 @@ void WriteLedger::data_ended(std::uint64_t id, bool ok) {
   move_on();
 }
 
-bool WriteLedger::publish(std::uint64_t id, std::uint64_t epoch, std::uint64_t* sequence) {
+bool WriteLedger::publish(std::uint64_t id, std::uint64_t* sequence) {
   Entry* entry = find(id);
   if (entry == nullptr) return false;
-  if (entry->epoch != epoch && !planted(PlantedBug::ledger_ignores_the_epoch)) {
-    abandon(id);
-    return false;
-  }
   entry->published = true;
   *sequence = entry->sequence;
   return true;

@@ -29,17 +29,18 @@ class WriteLedger {
     return entries_.size() < writes_max && data_bytes_ + data_bytes <= data_bytes_max;
   }
   [[nodiscard]] std::uint64_t next_id() const noexcept { return next_id_; }
-  // A write with next_id() stands in the record `sequence`. `epoch`: the file's, of now.
-  void add(std::uint64_t sequence, std::uint64_t data_bytes, std::uint64_t epoch);
+  // A write with next_id() stands in the record `sequence`.
+  void add(std::uint64_t sequence, std::uint64_t data_bytes);
 
   // Its data is down, or failed and nobody knows what is there.
   void data_ended(std::uint64_t id, bool ok);
-  // It was published in memory as the record says. False: it is unknown here (a checkpoint came in
-  // between) or its file has changed in the meantime, so that the log has to be told anew.
-  [[nodiscard]] bool publish(std::uint64_t id, std::uint64_t epoch, std::uint64_t* sequence);
+  // It was published in memory as the record says. False: it is unknown here (it was abandoned in
+  // the meantime), and the log has to be told anew.
+  [[nodiscard]] bool publish(std::uint64_t id, std::uint64_t* sequence);
   // It never happened.
   void abandon(std::uint64_t id);
-  // All that are not published: what is about to be written down does not contain them.
+  // All that are not published: what is about to be written down does not contain them, or would
+  // undo them if it were replayed behind them.
   void abandon_unpublished();
 
   [[nodiscard]] bool data_pending(std::uint64_t sequence) const noexcept;
@@ -68,7 +69,6 @@ class WriteLedger {
     std::uint64_t id = 0;
     std::uint64_t sequence = 0;
     std::uint64_t data_bytes = 0;
-    std::uint64_t epoch = 0;
     bool ended = false;
     bool published = false;
   };
