@@ -30,7 +30,9 @@ quietly "$compiler" -std=c++20 "$program/main.cc" -Wall -Wextra -Werror "${flags
 LD_LIBRARY_PATH=$prefix/$libdir "$work/consumer"
 
 # Both take the shared library by its versioned name, and the program beside it runs where it lies.
-LD_LIBRARY_PATH=$prefix/$libdir ldd "$work/consumer" | grep -q "libhandback\.so\.[0-9]*\.[0-9]* => $prefix/"
+# (Not a pipe into `grep -q`: it leaves at the first match, and ldd then dies of SIGPIPE now and then.)
+linked=$(LD_LIBRARY_PATH=$prefix/$libdir ldd "$work/consumer")
+grep -q "libhandback\.so\.[0-9]*\.[0-9]* => $prefix/" <<<"$linked" || { echo "not linked as expected:"; echo "$linked"; exit 1; }
 if [[ -x $prefix/bin/handback ]]; then
   quietly "$prefix/bin/handback" --version
   echo "the installed program says: $(head -n 1 "$work/log")"
