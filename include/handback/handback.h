@@ -6,6 +6,7 @@
 #include <handback/contract.h>
 #include <handback/coroutine.h>
 #include <handback/deadline_device.h>
+#include <handback/environment.h>
 #include <handback/error.h>
 #include <handback/host_device.h>
 #include <handback/iomap.h>

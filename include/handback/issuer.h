@@ -20,6 +20,7 @@
 
 namespace handback {
 
+class Environment;
 class WorkerPool;
 
 // The issuer's control block: a Kiocb with its buffer, its callback and its result. Callers embed
@@ -94,6 +95,9 @@ struct IssuerOptions {
   // creating thread and must stay so. 0: no signal; then a drain waits until this thread calls the
   // library again.
   int nudge_signal = SIGURG;
+  // Clock of this issuer's waits; also clock and randomness of the volumes that are formatted and
+  // opened through it. Borrowed. Null: system_environment().
+  Environment* environment = nullptr;
 };
 
 class Issuer {

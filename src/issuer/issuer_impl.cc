@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <chrono>
 #include <limits>
 #include <thread>
 
@@ -24,12 +23,6 @@ constexpr std::size_t queues_max = 16;
 constexpr std::int64_t common_sleep_ns_max = 100'000'000;
 }  // namespace
 
-std::uint64_t monotonic_ns() noexcept {
-  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(
-                                        std::chrono::steady_clock::now().time_since_epoch())
-                                        .count());
-}
-
 Issuer::Impl::Impl(Issuer& self_when_made, int event_fd, const IssuerOptions& options)
     : self_(&self_when_made),
       owner_(thread_token()),
@@ -37,6 +30,7 @@ Issuer::Impl::Impl(Issuer& self_when_made, int event_fd, const IssuerOptions& op
       dio_pool_(std::max(1U, options.dios_initial)),
       bio_pool_(std::max(1U, options.bios_initial)),
       settle_in_task_(options.settle_in_task),
+      environment_(options.environment != nullptr ? options.environment : &system_environment()),
       workers_(options.workers),
       nudge_signal_(options.nudge_signal),
       owner_tid_(current_tid()) {
@@ -365,7 +359,7 @@ std::int64_t Issuer::Impl::run_hooks() noexcept {
   std::int64_t soonest = std::numeric_limits<std::int64_t>::max();
   if (hooks_.empty()) return soonest;
   const ContextScope scope(Context::issuer);
-  const std::uint64_t now = monotonic_ns();
+  const std::uint64_t now = environment_->monotonic_ns();
   std::erase_if(hooks_, [&](const std::shared_ptr<PollHook>& hook) {
     const std::int64_t due = hook->run(*self_, now);
     if (due >= 0) soonest = std::min(soonest, due);
@@ -381,7 +375,7 @@ bool Issuer::Impl::nothing_ready() const noexcept {
 
 // Something of this issuer's may hang on another one: after a while without any progress it helps.
 bool Issuer::Impl::help_if_stuck() noexcept {
-  const std::uint64_t now = monotonic_ns();
+  const std::uint64_t now = environment_->monotonic_ns();
   if (stuck_since_ns_ == 0) {
     stuck_since_ns_ = now;
     return false;
@@ -408,7 +402,7 @@ unsigned Issuer::Impl::wait(std::int64_t timeout_ns) noexcept {
   assert_owner();
   check_may_wait();
   HB_ASSERT(!delivering_, "a callback may not block; submit and return instead");
-  const std::uint64_t start = timeout_ns > 0 ? monotonic_ns() : 0;
+  const std::uint64_t start = timeout_ns > 0 ? environment_->monotonic_ns() : 0;
   stuck_patience_ = Patience{.sleep_ns = 400'000};
   stuck_since_ns_ = 0;
   for (;;) {
@@ -419,7 +413,7 @@ unsigned Issuer::Impl::wait(std::int64_t timeout_ns) noexcept {
     if (nothing_ready()) {
       std::int64_t limit = timeout_ns;
       if (timeout_ns > 0) {
-        const auto passed = static_cast<std::int64_t>(monotonic_ns() - start);
+        const auto passed = static_cast<std::int64_t>(environment_->monotonic_ns() - start);
         limit = std::max<std::int64_t>(0, timeout_ns - passed);
       }
       if (hook_due != std::numeric_limits<std::int64_t>::max()) {
@@ -441,7 +435,9 @@ unsigned Issuer::Impl::wait(std::int64_t timeout_ns) noexcept {
     }
     if (!deliverable_.empty()) return deliver_ready();
     if (timeout_ns == 0) return 0;
-    if (timeout_ns > 0 && static_cast<std::int64_t>(monotonic_ns() - start) >= timeout_ns) return 0;
+    if (timeout_ns > 0 &&
+        static_cast<std::int64_t>(environment_->monotonic_ns() - start) >= timeout_ns)
+      return 0;
   }
 }
 

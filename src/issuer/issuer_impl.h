@@ -10,6 +10,7 @@
 // alone, guarded against its own signal handler by the shield (base/shield.h).
 #pragma once
 
+#include <handback/environment.h>
 #include <handback/issuer.h>
 #include <atomic>
 #include <cstddef>
@@ -179,6 +180,7 @@ class Issuer::Impl {
     return in_flight_.load(std::memory_order_relaxed);
   }
   [[nodiscard]] const IssuerStats& stats() noexcept;
+  [[nodiscard]] Environment& environment() const noexcept { return *environment_; }
   [[nodiscard]] bool settles_in_task() const noexcept { return settle_in_task_; }
   void kick() noexcept;
 
@@ -271,6 +273,7 @@ class Issuer::Impl {
   Patience stuck_patience_;
   bool delivering_ = false;
   const bool settle_in_task_;
+  Environment* const environment_;
   WorkerPool* workers_;
 
   // How to reach the owning thread. The lock keeps its id from being reused while it is signalled.
@@ -284,8 +287,5 @@ class Issuer::Impl {
   Impl* thread_next_ = nullptr;  // ThreadIssuers'.
   IssuerStats stats_;
 };
-
-// Monotonic time, for intervals.
-[[nodiscard]] std::uint64_t monotonic_ns() noexcept;
 
 }  // namespace handback

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <initializer_list>
-#include <random>
 
 #include "volume/device_claim.h"
 #include "volume/load.h"
@@ -18,11 +17,9 @@ namespace {
 
 constexpr std::size_t label_bytes_max = 63;
 
-VolumeId random_volume_id() {
-  std::random_device entropy;
+VolumeId random_volume_id(Environment& environment) {
   VolumeId id;
-  for (std::byte& byte : id)
-    byte = static_cast<std::byte>(entropy());
+  environment.random_bytes(id);
   // RFC 4122, version 4.
   id[6] = (id[6] & std::byte{0x0f}) | std::byte{0x40};
   id[8] = (id[8] & std::byte{0x3f}) | std::byte{0x80};
@@ -81,9 +78,9 @@ Result<void> Volume::format(Issuer& issuer, BlockDevice& device, const FormatOpt
   }
 
   Superblock superblock;
-  superblock.volume_id = random_volume_id();
+  superblock.volume_id = random_volume_id(issuer.impl().environment());
   superblock.layout = layout;
-  superblock.created_ns = realtime_ns();
+  superblock.created_ns = issuer.impl().environment().realtime_ns();
   superblock.label = options.label;
 
   const std::vector<std::byte> payload = snapshot_encode(Metadata());

@@ -44,12 +44,13 @@ struct Journal::Checkpoint {
 
 Journal::Journal(BlockDevice& device, const Superblock& superblock, const Root& root,
                  std::uint64_t log_head, std::uint64_t next_sequence, std::uint64_t next_write_id,
-                 JournalClient& client, RankedMutex& metadata_lock)
+                 JournalClient& client, RankedMutex& metadata_lock, Environment& environment)
     : device_(device),
       volume_id_(superblock.volume_id),
       layout_(superblock.layout),
       client_(client),
       metadata_lock_(metadata_lock),
+      environment_(environment),
       durable_sequence_(next_sequence - 1),
       ledger_(next_write_id),
       head_(log_head),
@@ -83,7 +84,7 @@ Journal::~Journal() {
 
 std::uint64_t Journal::append(const Change& change, bool shows_data) {
   if (open_.changes.size() >= record_changes_bytes_max) seal_open();
-  if (oldest_uncommitted_ns_ == 0) oldest_uncommitted_ns_ = monotonic_ns();
+  if (oldest_uncommitted_ns_ == 0) oldest_uncommitted_ns_ = environment_.monotonic_ns();
   change_encode(change, open_.changes);
   ++open_.change_count;
   open_.flush_before |= shows_data;

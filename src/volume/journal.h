@@ -15,6 +15,7 @@
 
 #include <handback/bio_group.h>
 #include <handback/contract.h>
+#include <handback/environment.h>
 #include <handback/error.h>
 #include <handback/issuer.h>
 #include <atomic>
@@ -65,7 +66,7 @@ class Journal {
  public:
   Journal(BlockDevice& device, const Superblock& superblock, const Root& root,
           std::uint64_t log_head, std::uint64_t next_sequence, std::uint64_t next_write_id,
-          JournalClient& client, RankedMutex& metadata_lock);
+          JournalClient& client, RankedMutex& metadata_lock, Environment& environment);
   Journal(const Journal&) = delete;
   Journal& operator=(const Journal&) = delete;
   ~Journal();  // Requires: not busy.
@@ -182,6 +183,7 @@ class Journal {
   Layout layout_;
   JournalClient& client_;
   RankedMutex& metadata_lock_;
+  Environment& environment_;
 
   // The open record and those sealed but not written.
   Sealed open_;

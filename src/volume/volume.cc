@@ -14,8 +14,8 @@ Result<std::unique_ptr<Volume>> Volume::open(Issuer& issuer, BlockDevice& device
     return tl::unexpected<Error>(attached.error());
   auto loaded = load_volume(issuer, device, nullptr);
   if (!loaded) return tl::unexpected<Error>(std::move(loaded.error()));
-  std::unique_ptr<Volume> volume(new Volume(
-      std::make_unique<VolumeImpl>(device, std::move(*claim), std::move(*loaded), options)));
+  std::unique_ptr<Volume> volume(new Volume(std::make_unique<VolumeImpl>(
+      device, std::move(*claim), std::move(*loaded), options, issuer.impl().environment())));
   if (auto decided = volume->impl_->finish_recovery(issuer); !decided)
     return tl::unexpected<Error>(std::move(decided.error()));
   if (!volume->impl_->read_only()) issuer.impl().add_hook(volume->impl_->hook());

@@ -2,19 +2,12 @@
 
 #include <fmt/format.h>
 
-#include <chrono>
 #include <limits>
 
 #include "base/assert.h"
 #include "volume/snapshot.h"
 
 namespace handback {
-
-std::int64_t realtime_ns() noexcept {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(
-             std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
 
 // Commits what is older than the interval, from the polling of the issuer that opened the volume.
 // It outlives the volume in that issuer's list, hence the pointer that goes out with the volume.
@@ -49,8 +42,9 @@ class VolumeImpl::CommitTimer final : public PollHook {
 };
 
 VolumeImpl::VolumeImpl(BlockDevice& device, DeviceClaim&& claim, LoadedVolume&& loaded,
-                       const VolumeOptions& options)
-    : device_(device),
+                       const VolumeOptions& options, Environment& environment)
+    : environment_(environment),
+      device_(device),
       claim_(std::move(claim)),
       superblock_(std::move(loaded.superblock)),
       recovery_(loaded.recovery),
@@ -59,7 +53,7 @@ VolumeImpl::VolumeImpl(BlockDevice& device, DeviceClaim&& claim, LoadedVolume&& 
       metadata_(std::move(loaded.metadata)),
       allocator_(std::move(loaded.allocator)),
       journal_(device, superblock_, loaded.root, loaded.log_head, loaded.next_sequence,
-               loaded.next_write_id, *this, metadata_lock_),
+               loaded.next_write_id, *this, metadata_lock_, environment),
       hook_(std::make_shared<CommitTimer>(*this)) {
   recovery_undecided_ = loaded.unconfirmed_from != loaded.next_write_id;
   if (recovery_undecided_)

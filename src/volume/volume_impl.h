@@ -7,6 +7,7 @@
 
 #include <absl/container/flat_hash_set.h>
 #include <handback/contract.h>
+#include <handback/environment.h>
 #include <handback/iomap.h>
 #include <handback/volume.h>
 #include <memory>
@@ -30,7 +31,7 @@ namespace handback {
 class VolumeImpl final : private JournalClient {
  public:
   VolumeImpl(BlockDevice& device, DeviceClaim&& claim, LoadedVolume&& loaded,
-             const VolumeOptions& options);
+             const VolumeOptions& options, Environment& environment);
   VolumeImpl(const VolumeImpl&) = delete;
   VolumeImpl& operator=(const VolumeImpl&) = delete;
   ~VolumeImpl();
@@ -114,6 +115,9 @@ class VolumeImpl final : private JournalClient {
  private:
   class CommitTimer;
 
+  // Nanoseconds since 1970, now.
+  [[nodiscard]] std::int64_t realtime_ns() const noexcept { return environment_.realtime_ns(); }
+
   void blocks_reusable(const std::vector<BlockRun>& runs) noexcept override;
   std::vector<std::byte> snapshot() override { return snapshot_encode_locked(); }
   std::vector<std::byte> snapshot_encode_locked() const;
@@ -133,6 +137,7 @@ class VolumeImpl final : private JournalClient {
   Result<void> need_room(std::uint64_t metadata_bytes) const;
   Result<void> check_writable_locked() const;
 
+  Environment& environment_;
   BlockDevice& device_;
   std::optional<DeviceClaim> claim_;  // Until close().
   Superblock superblock_;
@@ -149,8 +154,5 @@ class VolumeImpl final : private JournalClient {
   std::uint64_t handles_ = 0;
   std::unique_ptr<Freeze> freeze_;  // While the volume is frozen, or about to be.
 };
-
-// Nanoseconds since 1970, now.
-[[nodiscard]] std::int64_t realtime_ns() noexcept;
 
 }  // namespace handback
