@@ -14,6 +14,8 @@
 #include <handback/kiocb.h>
 #include <handback/memory_device.h>
 #include <handback/route.h>
+#include <handback/sim.h>
+#include <handback/simulation.h>
 #include <handback/trace.h>
 #include <handback/version.h>
 #include <handback/volume.h>

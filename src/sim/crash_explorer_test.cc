@@ -1,0 +1,49 @@
+// Goal: whatever a power cut leaves of a short sequence of operations is a state that was promised.
+// HB_CRASH_STATES sets how many states are verified; handback-sim does the same for longer.
+#include <gtest/gtest.h>
+#include <handback/simulation.h>
+
+#include <cstdlib>
+
+namespace handback::sim {
+namespace {
+
+std::uint64_t number_from(const char* variable, std::uint64_t otherwise) {
+  const char* text = std::getenv(variable);
+  return text != nullptr ? std::strtoull(text, nullptr, 0) : otherwise;
+}
+
+std::string text_of(const std::vector<Violation>& violations) {
+  std::string text;
+  for (const Violation& violation : violations)
+    text += violation.where + "\n" + violation.problem + "\n";
+  return text;
+}
+
+TEST(CrashExplorer, FindsOnlyPromisedStates) {
+  CrashOptions options;
+  options.states_max = number_from("HB_CRASH_STATES", 20'000);
+  // A few sequences from everywhere rather than all of the first.
+  options.shares = 199;
+  options.share = number_from("HB_SEED", 0) % options.shares;
+  const CrashReport report = explore_crashes(options);
+  EXPECT_EQ(text_of(report.violations), "");
+  EXPECT_GT(report.sequences, 50U);
+  EXPECT_GT(report.states, 10'000U);
+  EXPECT_EQ(report.distinct, report.states);
+  EXPECT_EQ(report.deepest, 3U);
+  EXPECT_GT(report.used, 0U);
+}
+
+TEST(CrashExplorer, RunsTheSameTwice) {
+  CrashOptions options;
+  options.shares = 1999;
+  const CrashReport first = explore_crashes(options);
+  const CrashReport second = explore_crashes(options);
+  EXPECT_EQ(first.states, second.states);
+  EXPECT_EQ(first.tried, second.tried);
+  EXPECT_EQ(first.distinct, second.distinct);
+}
+
+}  // namespace
+}  // namespace handback::sim
