@@ -135,6 +135,16 @@ class VolumeFile : public File {
   // Allocates unwritten extents for the holes of the range, without changing the size.
   [[nodiscard]] Result<void> preallocate(std::uint64_t offset, std::uint64_t length);
 
+  // Makes [offset, offset + length) read as zeros, whatever is in flight elsewhere; the size stays.
+  // punch() frees the blocks that lie in the range entirely (with the file's last block, if the
+  // range reaches its end); zero_range() keeps them allocated to the file, unwritten. Parts of
+  // blocks at the edges are zeroed in place. Any alignment. Waits for requests in flight in these
+  // blocks, of any issuer of this process. Durable after the next commit; a power cut before may
+  // leave the edges zeroed alone. Errors: too_large, no_space (detail: the metadata area is full),
+  // read_only, poisoned, io, timed_out, busy (frozen by this thread).
+  [[nodiscard]] Result<void> punch(Issuer& issuer, std::uint64_t offset, std::uint64_t length);
+  [[nodiscard]] Result<void> zero_range(Issuer& issuer, std::uint64_t offset, std::uint64_t length);
+
   // Returns when every request on this file that was delivered before, and its metadata, are
   // durable.
   [[nodiscard]] Result<void> fsync(Issuer& issuer);

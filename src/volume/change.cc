@@ -18,6 +18,8 @@ std::string_view to_string(ChangeKind kind) noexcept {
       return "set_mtime";
     case ChangeKind::write:
       return "write";
+    case ChangeKind::unmap:
+      return "unmap";
     case ChangeKind::grow:
       return "grow";
     case ChangeKind::link:
@@ -76,6 +78,11 @@ void change_encode(const Change& change, std::vector<std::byte>& bytes) {
       out.put(change.addr);
       out.put(change.count);
       out.put(static_cast<std::uint8_t>(change.unwritten ? 1 : 0));
+      break;
+    case ChangeKind::unmap:
+      out.put(change.ino);
+      out.put(change.offset);
+      out.put(change.block_count);
       break;
     case ChangeKind::set_mtime:
       out.put(change.ino);
@@ -139,6 +146,11 @@ bool change_decode(ByteReader& in, Change* change) {
       change->unwritten = unwritten == 1;
       return in.ok() && unwritten <= 1;
     }
+    case ChangeKind::unmap:
+      change->ino = in.get<std::uint64_t>();
+      change->offset = in.get<std::uint64_t>();
+      change->block_count = in.get<std::uint64_t>();
+      return in.ok();
     case ChangeKind::set_mtime:
       change->ino = in.get<std::uint64_t>();
       change->mtime_ns = in.get<std::int64_t>();

@@ -20,6 +20,7 @@ enum class ChangeKind : std::uint8_t {
   map = 5,          // Blocks of the file lie there, written or unwritten.
   set_mtime = 6,
   write = 7,  // A write under way: blocks and size, valid only if the data checks out.
+  unmap = 9,  // A hole; its blocks are freed.
   grow = 10,  // The size is at least this: a write was published.
   link = 8,   // One more name for a file.
 };
@@ -40,12 +41,13 @@ struct Change {
   std::uint64_t parent = 0;            // create, remove_name, rename, link: the directory.
   std::uint64_t parent_to = 0;         // rename.
   std::uint64_t size_bytes = 0;        // set_size.
-  std::uint64_t offset = 0;            // map: file block.
+  std::uint64_t offset = 0;            // map, unmap: file block.
   std::uint64_t addr = 0;              // map: device block.
   std::uint32_t count = 0;             // map: blocks.
+  std::uint64_t block_count = 0;       // unmap: blocks.
   bool unwritten = false;              // map.
   FileType type = FileType::regular;   // create.
-  std::int64_t mtime_ns = 0;           // All but map.
+  std::int64_t mtime_ns = 0;           // All but map and unmap.
   std::uint64_t write_id = 0;          // write: rises by one with each.
   std::uint64_t required_end = 0;      // write: void unless the file is at least this long.
   std::uint64_t end = 0;               // write: bytes; the file is at least this long after it.

@@ -93,6 +93,11 @@ void Metadata::map(Inode& inode, std::uint64_t offset, const Extent& extent,
   edit_extents(inode, [&](ExtentMap& extents) { extents.insert(offset, extent, freed); });
 }
 
+void Metadata::unmap(Inode& inode, std::uint64_t offset, std::uint64_t count,
+                     std::vector<BlockRun>* freed) {
+  edit_extents(inode, [&](ExtentMap& extents) { extents.erase(offset, count, freed); });
+}
+
 void Metadata::set_size(Inode& inode, std::uint64_t size_bytes, std::int64_t mtime_ns,
                         std::vector<BlockRun>* freed) {
   const std::uint64_t old_size = inode.size_bytes.load(std::memory_order_relaxed);
@@ -124,6 +129,8 @@ const char* Metadata::apply(const Change& change, std::vector<BlockRun>* freed) 
       return apply_set_size(change, freed);
     case ChangeKind::map:
       return apply_map(change, freed);
+    case ChangeKind::unmap:
+      return apply_unmap(change, freed);
     case ChangeKind::set_mtime: {
       Inode* inode = find(change.ino);
       if (inode == nullptr) return "the inode does not exist";
@@ -266,6 +273,18 @@ const char* Metadata::apply_map(const Change& change, std::vector<BlockRun>* fre
     return "the extent lies beyond the largest file";
   }
   map(*inode, change.offset, Extent{change.addr, change.count, change.unwritten}, freed);
+  return nullptr;
+}
+
+const char* Metadata::apply_unmap(const Change& change, std::vector<BlockRun>* freed) {
+  Inode* inode = find(change.ino);
+  if (inode == nullptr || inode->type != FileType::regular) return "the inode is no file";
+  constexpr std::uint64_t blocks_max = file_size_bytes_max / fs_block;
+  if (change.block_count == 0) return "the hole is empty";
+  if (change.offset >= blocks_max || change.block_count > blocks_max - change.offset) {
+    return "the hole lies beyond the largest file";
+  }
+  unmap(*inode, change.offset, change.block_count, freed);
   return nullptr;
 }
 

@@ -80,11 +80,13 @@ class Metadata {
   // An entry from a checkpoint. False if the name is taken or invalid.
   bool add_entry(Inode& directory, std::string_view name, std::uint64_t ino);
 
-  // The effects of set_size and map on an inode that may have no name any more (then there is
-  // nothing to log).
+  // The effects of set_size, map and unmap on an inode that may have no name any more (then there
+  // is nothing to log).
   void set_size(Inode& inode, std::uint64_t size_bytes, std::int64_t mtime_ns,
                 std::vector<BlockRun>* freed);
   void map(Inode& inode, std::uint64_t offset, const Extent& extent, std::vector<BlockRun>* freed);
+
+  void unmap(Inode& inode, std::uint64_t offset, std::uint64_t count, std::vector<BlockRun>* freed);
 
   // Called by the last handle of an inode that has no name any more.
   void drop_orphan(Inode& inode, std::vector<BlockRun>* freed);
@@ -110,6 +112,7 @@ class Metadata {
   const char* apply_rename(const Change& change, std::vector<BlockRun>* freed);
   const char* apply_set_size(const Change& change, std::vector<BlockRun>* freed);
   const char* apply_map(const Change& change, std::vector<BlockRun>* freed);
+  const char* apply_unmap(const Change& change, std::vector<BlockRun>* freed);
   const char* apply_link(const Change& change);
   Inode* directory(std::uint64_t ino) const noexcept;
   void unlink_inode(Inode& inode, std::vector<BlockRun>* freed);

@@ -23,6 +23,9 @@ struct VolumeFile::Impl final : IomapOps, DioOps {
   [[nodiscard]] bool needs_metadata(const Kiocb& kiocb, std::uint64_t length) const noexcept;
   [[nodiscard]] bool tail_in_the_way(const Kiocb& kiocb) const noexcept;
   Result<void> truncate(Issuer& issuer, std::uint64_t size);
+  enum class Hole : std::uint8_t { freed, kept };
+  // punch and zero_range: reads as zeros, and the blocks are freed or kept.
+  Result<void> make_hole(Issuer& issuer, std::uint64_t offset, std::uint64_t length, Hole hole);
   static void way_made(CommitWaiter& waiter, IoResult result) noexcept;
   static void flush_failed(Kiocb& kiocb, IoResult error) noexcept;
   static void commit_ended(CommitWaiter& waiter, IoResult committed) noexcept;

@@ -127,16 +127,17 @@ void VolumeImpl::write_failed(IoResult result) noexcept {
 }
 
 // Converting parts of unwritten extents must not fail, and may leave one extent per block of them;
-// that is kept back, and a sixteenth of the area for what is in flight.
-bool VolumeImpl::room_for(std::uint64_t metadata_bytes) const noexcept {
+// that is kept back, and a sixteenth of the area for what is in flight, of which
+// half may be used up by holes: each can leave one extent more than there was.
+bool VolumeImpl::room_for(std::uint64_t metadata_bytes, bool for_freeing) const noexcept {
   const std::uint64_t capacity = superblock_.layout.slot_blocks * meta_payload_bytes_max;
   const std::uint64_t kept_back =
-      capacity / 16 + metadata_->unwritten_blocks() * snapshot_extent_bytes;
+      capacity / (for_freeing ? 32 : 16) + metadata_->unwritten_blocks() * snapshot_extent_bytes;
   return metadata_->snapshot_bytes() + metadata_bytes + kept_back <= capacity;
 }
 
-Result<void> VolumeImpl::need_room(std::uint64_t metadata_bytes) const {
-  if (room_for(metadata_bytes)) return {};
+Result<void> VolumeImpl::need_room(std::uint64_t metadata_bytes, bool for_freeing) const {
+  if (room_for(metadata_bytes, for_freeing)) return {};
   return fail(Errc::no_space,
               "the volume's metadata area is full; remove files, or format a larger volume");
 }

@@ -48,7 +48,7 @@ class VolumeImpl final : private JournalClient {
   // Gives up one handle.
   void release_inode(Inode& inode) noexcept;
 
-  // --- files (volume_file.cc, file_space.cc, preallocate.cc) ---
+  // --- files (volume_file.cc, file_space.cc, preallocate.cc, punch.cc) ---
   static FileInfo file_info(const Inode& inode);
   // Takes blocks for the hole at the start of [offset, offset + count) (fs blocks), unwritten, in
   // memory only. The mapping found or made is *mapping.
@@ -73,6 +73,11 @@ class VolumeImpl final : private JournalClient {
   void note_unconfirmed(Inode& inode, const UnconfirmedWrite& write);
   // For whoever is about to change blocks of the file in place.
   Result<void> wait_until_confirmed(Issuer& issuer, Inode& inode);
+  // --- holes (punch.cc); the range is drained ---
+  // Blocks of the file.
+  Result<void> unmap(Inode& inode, std::uint64_t offset, std::uint64_t count);
+  // What was written there becomes unwritten, in its place.
+  Result<void> make_unwritten(Inode& inode, std::uint64_t offset, std::uint64_t count);
   Result<void> preallocate(Inode& inode, std::uint64_t offset, std::uint64_t length);
   Result<void> set_size(Inode& inode, std::uint64_t size_bytes);
   Result<void> set_mtime(Inode& inode, std::int64_t mtime_ns);
@@ -133,8 +138,10 @@ class VolumeImpl final : private JournalClient {
   static void name_lost(Inode& inode, const Inode& directory);
   // Applies a change that was checked to be possible, and logs it.
   void make(const Change& change, std::initializer_list<Inode*> touched);
-  [[nodiscard]] bool room_for(std::uint64_t metadata_bytes) const noexcept;
-  Result<void> need_room(std::uint64_t metadata_bytes) const;
+  // `for_freeing`: of what is kept back, half is for changes that free something.
+  [[nodiscard]] bool room_for(std::uint64_t metadata_bytes,
+                              bool for_freeing = false) const noexcept;
+  Result<void> need_room(std::uint64_t metadata_bytes, bool for_freeing = false) const;
   Result<void> check_writable_locked() const;
 
   Environment& environment_;
