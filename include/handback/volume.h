@@ -241,23 +241,29 @@ class Volume {
 // One finding of check_volume(): where, what is wrong, and what follows from it.
 struct CheckFinding {
   std::uint64_t block = 0;  // Fs block on the device.
-  std::string
-      structure;  // "superblock", "root", "checkpoint", "log", "extent", "directory", "inode".
+  // "superblock", "root", "checkpoint", "inode", "extent", "directory", "log".
+  std::string structure;
   std::string field;
   std::string problem;
   std::string consequence;
+  bool refuses_open = false;  // Volume::open() fails with `damaged`, for this or another finding.
 };
 
 struct CheckReport {
-  std::vector<CheckFinding> findings;  // Empty: the volume is consistent.
-  VolumeInfo info;                     // As far as it could be read.
-  RecoveryReport recovery;             // What opening it would do.
+  // At most check_findings_max of them. Empty: the volume is consistent.
+  std::vector<CheckFinding> findings;
+  std::uint64_t findings_total = 0;
+  VolumeInfo info;          // As far as it could be read.
+  RecoveryReport recovery;  // What opening it would do.
   std::uint64_t blocks_read = 0;
 };
 
-// Reads all metadata and holds it against the rules of docs/format.md. Never writes. Lists
-// everything it can see; damage that hides the rest (of the roots, the checkpoint, the log) ends
-// the list. Errors: invalid (no volume at all), version, io, busy (open in this process).
+inline constexpr std::size_t check_findings_max = 10'000;
+
+// Reads all metadata and holds it against the rules of docs/format.md. Never writes. Goes on behind
+// damage wherever more can be told from what is left: only what cannot be read at all (a checkpoint
+// block, bytes behind an entry that is none) hides what would be in it.
+// Errors: invalid (no volume at all), version, io, busy (open in this process).
 [[nodiscard]] Result<CheckReport> check_volume(Issuer& issuer, BlockDevice& device);
 
 }  // namespace handback

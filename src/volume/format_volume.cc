@@ -1,4 +1,4 @@
-// Making a volume, and checking one that nobody has open.
+// Making a volume.
 #include <fmt/format.h>
 #include <handback/bio_group.h>
 
@@ -6,7 +6,6 @@
 #include <initializer_list>
 
 #include "volume/device_claim.h"
-#include "volume/load.h"
 #include "volume/meta_block.h"
 #include "volume/snapshot.h"
 #include "volume/superblock.h"
@@ -148,32 +147,6 @@ Result<void> Volume::format(Issuer& issuer, BlockDevice& device, const FormatOpt
       {&block, &backup});
   if (!named.ok()) return io_failed(named);
   return {};
-}
-
-Result<CheckReport> check_volume(Issuer& issuer, BlockDevice& device) {
-  const auto claim = DeviceClaim::take(device, false);
-  if (!claim) return tl::unexpected<Error>(claim.error());
-  if (auto attached = issuer.attach(device); !attached)
-    return tl::unexpected<Error>(attached.error());
-  CheckReport report;
-  auto loaded = load_volume(issuer, device, &report.findings);
-  if (!loaded) {
-    if (loaded.error().code() != Errc::damaged)
-      return tl::unexpected<Error>(std::move(loaded.error()));
-    report.findings.push_back({superblock_block, "superblock", "block", loaded.error().message(),
-                               "the volume cannot be opened"});
-    return report;
-  }
-  report.recovery = loaded->recovery;
-  report.blocks_read = loaded->blocks_read;
-  if (loaded->metadata != nullptr) {
-    const std::uint64_t free = loaded->allocator != nullptr ? loaded->allocator->free_blocks() : 0;
-    const std::uint64_t log_used = loaded->log_head > loaded->root.log_position
-                                       ? loaded->log_head - loaded->root.log_position
-                                       : 0;
-    report.info = volume_info(loaded->superblock, *loaded->metadata, free, log_used);
-  }
-  return report;
 }
 
 }  // namespace handback

@@ -22,8 +22,7 @@ using Step = tl::expected<void, Stop>;
 
 class Loader {
  public:
-  Loader(Issuer& issuer, BlockDevice& device, std::vector<CheckFinding>* findings)
-      : issuer_(issuer.impl()), device_(device), findings_(findings) {}
+  Loader(Issuer& issuer, BlockDevice& device) : issuer_(issuer.impl()), device_(device) {}
 
   Result<LoadedVolume> run() {
     Step step = read_superblock();
@@ -33,36 +32,16 @@ class Loader {
     if (step) step = replay_log();
     if (step) step = find_free_space();
     if (step) return std::move(volume_);
-    if (error_) return tl::unexpected<Error>(std::move(*error_));
-    return std::move(volume_);  // Only when findings are collected: what could be read.
+    return tl::unexpected<Error>(std::move(*error_));
   }
 
  private:
-  static constexpr const char* lost = "the volume cannot be opened; restore it from a copy";
-
-  // Damage that open refuses. Stops unless findings are collected and `go_on` says that more can be
-  // seen.
-  Step damaged(std::uint64_t block, std::string structure, std::string field, std::string problem,
-               std::string consequence, bool go_on = false) {
-    if (findings_ == nullptr) {
-      error_ =
-          Error(Errc::damaged,
-                fmt::format("{} (block {}), {}: {}; run 'handback check' for the whole picture",
-                            structure, block, field, problem));
-      return tl::unexpected(Stop{});
-    }
-    findings_->push_back({block, std::move(structure), std::move(field), std::move(problem),
-                          std::move(consequence)});
-    if (go_on) return {};
-    return tl::unexpected(Stop{});
-  }
-
-  // Damage that open can do without.
-  void noticed(std::uint64_t block, std::string structure, std::string problem,
-               std::string consequence) {
-    if (findings_ == nullptr) return;
-    findings_->push_back(
-        {block, std::move(structure), "block", std::move(problem), std::move(consequence)});
+  Step damaged(std::uint64_t block, std::string_view structure, std::string_view field,
+               std::string_view problem) {
+    return failed(
+        Error(Errc::damaged,
+              fmt::format("{} (block {}), {}: {}; run 'handback check' for the whole picture",
+                          structure, block, field, problem)));
   }
 
   Step failed(Error error) {
@@ -115,7 +94,6 @@ class Loader {
 
   Issuer::Impl& issuer_;
   BlockDevice& device_;
-  std::vector<CheckFinding>* findings_;
   std::optional<Error> error_;
   LoadedVolume volume_;
 };
@@ -152,8 +130,6 @@ Step Loader::read_superblock() {
     }
     volume_.superblock = std::move(*second);
     volume_.recovery.backup_superblock_used = true;
-    noticed(superblock_block, "superblock", first.error().message(),
-            "the backup in the last block is used instead");
   }
   const std::uint64_t total = volume_.superblock.layout.total_blocks;
   if (total > device_blocks) {
@@ -162,13 +138,6 @@ Step Loader::read_superblock() {
         fmt::format("superblock (block 0), total_blocks: the volume has {} bytes but {} has only "
                     "{}: it was cut off; restore the missing end",
                     total * fs_block, device_.name(), device_.geometry().size_bytes)));
-  }
-  if (findings_ != nullptr && !volume_.recovery.backup_superblock_used) {
-    if (Step step = read(total - 1, block); !step) return step;
-    if (auto backup = superblock_decode(block.span(), total - 1); !backup) {
-      noticed(total - 1, "superblock", backup.error().message(),
-              "none while block 0 is good; there is no second copy to fall back on");
-    }
   }
   return {};
 }
@@ -187,14 +156,7 @@ Step Loader::read_roots() {
     }
   }
   if (!best) {
-    return damaged(root_blocks[0], "root", "both copies", problems[0] + "; " + problems[1], lost);
-  }
-  for (std::size_t i = 0; i < root_blocks.size(); ++i) {
-    if (problems[i].empty()) continue;
-    noticed(root_blocks[i], "root", problems[i],
-            "the other root is used; a write of this one was cut off, or the block decayed; the "
-            "next checkpoint "
-            "rewrites it");
+    return damaged(root_blocks[0], "root", "both copies", problems[0] + "; " + problems[1]);
   }
   volume_.root = *best;
   volume_.recovery.checkpoint_generation = best->generation;
@@ -216,27 +178,25 @@ Step Loader::read_checkpoint() {
     const MetaFault fault =
         meta_open(block, MetaType::checkpoint, start + i, &volume_.superblock.volume_id, &header);
     if (fault != MetaFault::none) {
-      return damaged(start + i, "checkpoint", "block", std::string(to_string(fault)), lost);
+      return damaged(start + i, "checkpoint", "block", std::string(to_string(fault)));
     }
     if (header.generation != root.generation || header.sequence != i) {
       return damaged(start + i, "checkpoint", "generation and sequence",
                      fmt::format("{}/{} instead of {}/{}: a write was lost", header.generation,
-                                 header.sequence, root.generation, i),
-                     lost);
+                                 header.sequence, root.generation, i));
     }
     const auto bytes = meta_payload(block, header);
     payload.insert(payload.end(), bytes.begin(), bytes.end());
   }
   if (payload.size() != root.checkpoint_bytes) {
     return damaged(start, "checkpoint", "length",
-                   fmt::format("{} bytes instead of {}", payload.size(), root.checkpoint_bytes),
-                   lost);
+                   fmt::format("{} bytes instead of {}", payload.size(), root.checkpoint_bytes));
   }
   volume_.metadata = std::make_unique<Metadata>();
   if (const std::string problem = snapshot_decode(payload, volume_.metadata.get());
       !problem.empty()) {
     volume_.metadata = std::make_unique<Metadata>();
-    return damaged(start, "checkpoint", "contents", problem, lost);
+    return damaged(start, "checkpoint", "contents", problem);
   }
   return {};
 }
@@ -255,13 +215,13 @@ Step Loader::check_tree() {
       Inode* child = metadata.find(ino);
       if (child == nullptr) {
         return damaged(block, "directory", fmt::format("inode {}, entry '{}'", directory.ino, name),
-                       fmt::format("names inode {}, which does not exist", ino), lost);
+                       fmt::format("names inode {}, which does not exist", ino));
       }
       const std::uint64_t count = ++names[ino];
       if (child->type != FileType::directory) continue;
       if (count > 1) {
         return damaged(block, "directory", fmt::format("inode {}, entry '{}'", directory.ino, name),
-                       fmt::format("directory {} has more than one name", ino), lost);
+                       fmt::format("directory {} has more than one name", ino));
       }
       child->parent = directory.ino;
       line.push_back(child);
@@ -271,10 +231,8 @@ Step Loader::check_tree() {
     const auto found = names.find(ino);
     const std::uint64_t count = found == names.end() ? 0 : found->second;
     if (count == inode->nlink) continue;
-    Step step =
-        damaged(block, "inode", fmt::format("inode {}, nlink", ino),
-                fmt::format("is {}, but {} names lead there", inode->nlink, count), lost, true);
-    if (!step) return step;
+    return damaged(block, "inode", fmt::format("inode {}, nlink", ino),
+                   fmt::format("is {}, but {} names lead there", inode->nlink, count));
   }
   return {};
 }
@@ -301,7 +259,7 @@ Step Loader::read_head(const RecordAt& record, Replay& replay) {
   if (!in.ok() || void_count > in.remaining() / sizeof(std::uint64_t) ||
       confirmed >= std::uint64_t{1} << 62) {
     return damaged(record.block, "log", fmt::format("record {}, head", record.sequence),
-                   "a number is out of bounds", lost);
+                   "a number is out of bounds");
   }
   std::vector<std::uint64_t> voids(void_count);
   for (std::uint64_t& id : voids)
@@ -324,12 +282,12 @@ Step Loader::apply_record(const RecordAt& record, Replay& replay) {
       return damaged(record.block, "log",
                      fmt::format("record {}, change {} of {} ({})", record.sequence, i + 1, count,
                                  to_string(change.kind)),
-                     problem, lost);
+                     problem);
     }
   }
   if (!in.ok() || in.remaining() != 0) {
     return damaged(record.block, "log", fmt::format("record {}, length", record.sequence),
-                   "bytes are missing or left over", lost);
+                   "bytes are missing or left over");
   }
   volume_.recovery.changes_replayed += count;
   return {};
@@ -406,8 +364,7 @@ Step Loader::refuse_later_records(std::span<const std::byte> log) {
         address, "log", fmt::format("record {}", volume_.next_sequence),
         fmt::format(
             "is missing or damaged, but the later record {} is there: durable changes were lost",
-            header.sequence),
-        lost);
+            header.sequence));
   }
   return {};
 }
@@ -420,11 +377,8 @@ Step Loader::find_free_space() {
       if (volume_.allocator->reserve({extent.addr, extent.count})) continue;
       const bool inside = extent.addr >= layout.data_start && extent.addr < layout.data_end &&
                           extent.count <= layout.data_end - extent.addr;
-      Step step =
-          damaged(extent.addr, "extent", fmt::format("inode {}, file block {}", ino, offset),
-                  inside ? "overlaps another extent" : "lies outside the data area",
-                  inside ? "two files share blocks; writing to one changes the other" : lost, true);
-      if (!step) return step;
+      return damaged(extent.addr, "extent", fmt::format("inode {}, file block {}", ino, offset),
+                     inside ? "overlaps another extent" : "lies outside the data area");
     }
   }
   return {};
@@ -432,9 +386,8 @@ Step Loader::find_free_space() {
 
 }  // namespace
 
-Result<LoadedVolume> load_volume(Issuer& issuer, BlockDevice& device,
-                                 std::vector<CheckFinding>* findings) {
-  return Loader(issuer, device, findings).run();
+Result<LoadedVolume> load_volume(Issuer& issuer, BlockDevice& device) {
+  return Loader(issuer, device).run();
 }
 
 VolumeInfo volume_info(const Superblock& superblock, const Metadata& metadata,

@@ -1,7 +1,8 @@
 // Reads a volume's metadata from the device, checks all of it, replays the log in memory. Writes
 // nothing.
 //
-// Used by open (which refuses the first thing that is wrong) and by check (which collects them).
+// Used by open, which refuses the first thing that is wrong. The check of a volume (check.h) reads
+// for itself.
 #pragma once
 
 #include <handback/volume.h>
@@ -30,10 +31,8 @@ struct LoadedVolume {
   std::vector<std::uint64_t> voids;
 };
 
-// With `findings`: goes on as far as possible and lists everything; without: fails at the first
-// damage. Errors: invalid (no volume), version, damaged, io.
-[[nodiscard]] Result<LoadedVolume> load_volume(Issuer& issuer, BlockDevice& device,
-                                               std::vector<CheckFinding>* findings);
+// Fails at the first damage. Errors: invalid (no volume), version, damaged, io.
+[[nodiscard]] Result<LoadedVolume> load_volume(Issuer& issuer, BlockDevice& device);
 
 [[nodiscard]] VolumeInfo volume_info(const Superblock& superblock, const Metadata& metadata,
                                      std::uint64_t free_blocks, std::uint64_t log_used_blocks);

@@ -12,7 +12,7 @@ Result<std::unique_ptr<Volume>> Volume::open(Issuer& issuer, BlockDevice& device
   if (!claim) return tl::unexpected<Error>(std::move(claim.error()));
   if (auto attached = issuer.attach(device); !attached)
     return tl::unexpected<Error>(attached.error());
-  auto loaded = load_volume(issuer, device, nullptr);
+  auto loaded = load_volume(issuer, device);
   if (!loaded) return tl::unexpected<Error>(std::move(loaded.error()));
   std::unique_ptr<Volume> volume(new Volume(std::make_unique<VolumeImpl>(
       device, std::move(*claim), std::move(*loaded), options, issuer.impl().environment())));

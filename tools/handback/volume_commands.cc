@@ -62,7 +62,7 @@ void print_findings(const std::string& volume, const handback::CheckReport& repo
   const std::string read = count_of(report.blocks_read, "block", "blocks");
   if (!report.findings.empty()) {
     fmt::print("{}: {}; {} read, nothing was changed\n", volume,
-               count_of(report.findings.size(), "finding", "findings"), read);
+               count_of(report.findings_total, "finding", "findings"), read);
     return;
   }
   fmt::print("{}: consistent: {}, {}, {}; {} of metadata read\n", volume,
@@ -83,11 +83,13 @@ nlohmann::ordered_json check_json(const std::string& volume, const handback::Che
                         {"structure", finding.structure},
                         {"field", finding.field},
                         {"problem", finding.problem},
-                        {"consequence", finding.consequence}});
+                        {"consequence", finding.consequence},
+                        {"refuses_open", finding.refuses_open}});
   }
   return {{"command", "check"},
           {"volume", volume},
           {"consistent", report.findings.empty()},
+          {"findings_total", report.findings_total},
           {"findings", std::move(findings)},
           {"blocks_read", report.blocks_read},
           {"recovery", recovery_json(report.recovery)},

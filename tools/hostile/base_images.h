@@ -1,0 +1,20 @@
+// Small volumes of several kinds, to be damaged.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+namespace hostile {
+
+struct BaseImage {
+  std::string name;
+  std::vector<std::byte> bytes;
+};
+
+// 4 MiB each: fresh, closed after use, with a log of every kind of change, torn, with links, with
+// many extents, preallocated, with writes whose data and record went together. The same bytes every
+// time: numbers that were chosen by chance or by the clock are replaced.
+[[nodiscard]] std::vector<BaseImage> base_images();
+
+}  // namespace hostile
