@@ -32,6 +32,7 @@ void add_bench_command(CLI::App& app, Context& context) {
                         .usage = "bench BENCHMARK [OPTIONS]",
                         .footer = ""});
   bench->require_subcommand(1);
+  add_append_bench(*bench, context);
   add_completions_bench(*bench, context);
   add_overwrite_bench(*bench, context);
 }

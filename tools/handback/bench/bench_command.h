@@ -6,6 +6,7 @@
 
 namespace tool {
 
+void add_append_bench(CLI::App& bench, Context& context);
 void add_completions_bench(CLI::App& bench, Context& context);
 void add_overwrite_bench(CLI::App& bench, Context& context);
 

@@ -12,10 +12,15 @@ void MeasuredWindow::add_end(std::uint64_t started_ns, std::uint64_t now_ns) noe
     return;
   }
   latencies_.add(now_ns - started_ns);
-  if (now_ns - opened_ns_ >= measured_ns_) {
-    closed_ns_ = std::max(now_ns, opened_ns_ + 1);
-    cost_closed_ = ProcessCost::now();
-  }
+  if (now_ns - opened_ns_ >= measured_ns_) close(now_ns);
+}
+
+bool MeasuredWindow::close(std::uint64_t now_ns) noexcept {
+  if (closed()) return true;
+  if (latencies_.count() == 0) return false;
+  closed_ns_ = std::max(now_ns, opened_ns_ + 1);
+  cost_closed_ = ProcessCost::now();
+  return true;
 }
 
 RunResult MeasuredWindow::result() const noexcept {

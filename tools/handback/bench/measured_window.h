@@ -40,6 +40,10 @@ class MeasuredWindow {
   // A request that was started at `started_ns` has ended now. Allocates nothing.
   void add_end(std::uint64_t started_ns, std::uint64_t now_ns) noexcept;
 
+  // The load has ended before its time, with the request that ended at `now_ns`. No effect if the
+  // run is over; false if nothing has counted yet.
+  bool close(std::uint64_t now_ns) noexcept;
+
   // The run is over: start no more.
   [[nodiscard]] bool closed() const noexcept { return closed_ns_ != 0; }
 
