@@ -282,17 +282,14 @@ Result<void> VolumeCheck::check_roots() {
                         "the root in block 1 is used; if it is damaged one day, another state of "
                         "the volume appears");
     }
-  } else if (second > first) {
-    // Root 0 is durable before root 1 is written.
-    findings_.noticed(root_blocks[0], "root", "generation",
-                      fmt::format("is {}, but {} in block 2: a write was lost", first, second),
-                      "the other root is used; there is no second copy to fall back on",
-                      Remedy::root);
-  } else if (first > second + 1) {
-    findings_.noticed(root_blocks[1], "root", "generation",
-                      fmt::format("is {}, but {} in block 1: writes were lost", second, first),
-                      "the other root is used; there is no second copy to fall back on",
-                      Remedy::root);
+  } else if (std::max(first, second) - std::min(first, second) > 1) {
+    // One behind is what a crash between the two leaves.
+    const std::size_t older = first < second ? 0 : 1;
+    findings_.noticed(
+        root_blocks[older], "root", "generation",
+        fmt::format("is {}, but {} in block {}: writes were lost", std::min(first, second),
+                    std::max(first, second), root_blocks[1 - older]),
+        "the other root is used; there is no second copy to fall back on", Remedy::root);
   }
   return {};
 }

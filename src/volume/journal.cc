@@ -57,6 +57,7 @@ Journal::Journal(BlockDevice& device, const Superblock& superblock, const Root& 
       tail_(root.log_position),
       generation_(root.generation),
       slot_(root.slot),
+      root_first_(root.write_first),
       oldest_minor_(std::min(root.oldest_minor, format_version_minor)) {
   open_.sequence = next_sequence;
   ledger_.record_durable(next_sequence - 1);
@@ -568,7 +569,10 @@ void Journal::checkpoint_write_root(Lock& lock) {
     point.root.log_position = point.end_position.value_or(head_);
   }
   point.started_root_step = false;
-  const std::uint64_t block = root_blocks[point.step == Checkpoint::Step::first_root ? 0 : 1];
+  const bool first = point.step == Checkpoint::Step::first_root;
+  const std::uint64_t block =
+      root_blocks[first != planted(PlantedBug::journal_good_root_first) ? root_first_
+                                                                        : 1 - root_first_];
   root_encode(point.root, volume_id_, block, point.root_block.span());
   point.group = std::make_unique<BioGroup>(point.leader->self(), device_);
   point.group->write(block * fs_block, point.root_block.span(), device_.geometry().fua);

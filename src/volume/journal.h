@@ -223,6 +223,7 @@ class Journal {
   CommitWaiter* checkpoint_waiters_ = nullptr;
   std::uint64_t generation_ = 0;
   std::uint32_t slot_ = 0;
+  std::uint32_t root_first_ = 0;  // Of root_blocks: which one a checkpoint writes first.
   std::uint16_t oldest_minor_ = format_version_minor;
 };
 

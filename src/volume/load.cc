@@ -159,6 +159,11 @@ Step Loader::read_roots() {
     return damaged(root_blocks[0], "root", "both copies", problems[0] + "; " + problems[1]);
   }
   volume_.root = *best;
+      // The other is damaged, or older and names the area of the next checkpoint: should the write
+      // of a root be cut off, it must not be of this one.
+      best->write_first = static_cast<std::uint32_t>(1 - i);
+    } else if (root->generation == best->generation) {
+      best->write_first = 0;
   volume_.recovery.checkpoint_generation = best->generation;
   return {};
 }

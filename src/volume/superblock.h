@@ -32,6 +32,8 @@ struct Root {
   std::uint64_t log_sequence = 0;                     // Number of the record expected there.
   std::uint64_t next_write_id = 1;                    // Writes below it are contained, or void.
   std::uint16_t oldest_minor = format_version_minor;  // The oldest program that wrote this volume.
+  // Not on disk: the copy that the next checkpoint writes first, since the other is the good one.
+  std::uint32_t write_first = 0;
 };
 
 // A block of its own, sealed, for `address`.

@@ -108,6 +108,9 @@ std::vector<std::byte> closed() {
   Maker maker;
   use(maker);
   maker.close();
+  maker.open();
+  must(maker.volume().mkdir("/g"));
+  maker.close();
   return maker.image();
 }
 
