@@ -50,6 +50,7 @@ class VolumeCheck::Log {
         header->volume_id != check_.superblock_->volume_id) {
       return State::none;
     }
+    if (meta_blocks(header->payload_bytes) > log_record_blocks_max) return State::torn;
     const MetaFault fault = meta_open(from(index), MetaType::log_record, address,
                                       &check_.superblock_->volume_id, header);
     return fault == MetaFault::none ? State::good : State::torn;
@@ -144,6 +145,12 @@ class VolumeCheck::Log {
       check_.recovery_.changes_replayed += changes;
     }
     if (applying) {
+      if (metadata.snapshot_bytes() > layout_.slot_blocks * meta_payload_bytes_max) {
+        findings_.refused(layout_.log_start, "log", "changes",
+                          fmt::format("they leave {} bytes of metadata, more than a checkpoint "
+                                      "area holds",
+                                      metadata.snapshot_bytes()));
+      }
       check_claims(replay.next_write_id());
     } else {
       check_.metadata_ = nullptr;

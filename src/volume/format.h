@@ -25,6 +25,9 @@ inline constexpr std::uint64_t superblock_block = 0;
 inline constexpr std::array<std::uint64_t, 2> root_blocks{1, 2};
 inline constexpr std::uint64_t log_first_block = 3;
 
+// Far above what is ever written: bounds the work for a log of headers that claim all of it.
+inline constexpr std::uint64_t log_record_blocks_max = 32;
+
 inline constexpr std::uint64_t root_ino = 1;
 inline constexpr std::uint64_t ino_max = std::uint64_t{1} << 63;  // One past the largest.
 

@@ -257,6 +257,7 @@ Loader::Record Loader::record_at(std::span<const std::byte> log, std::uint64_t i
 
 // What a record says of writes before it.
 Step Loader::read_head(const RecordAt& record, Replay& replay) {
+  if (meta_blocks(header->payload_bytes) > log_record_blocks_max) return Record::torn;
   ByteReader in(record.payload);
   static_cast<void>(in.get<std::uint32_t>());
   const auto confirmed = in.get<std::uint64_t>();
@@ -361,8 +362,9 @@ Step Loader::refuse_later_records(std::span<const std::byte> log) {
     if (meta_peek(rest, MetaType::log_record, address, &header) != MetaFault::none) continue;
     if (header.volume_id != volume_.superblock.volume_id || header.sequence < volume_.next_sequence)
       continue;
-    if (meta_open(rest, MetaType::log_record, address, &volume_.superblock.volume_id, &header) !=
-        MetaFault::none) {
+    if (meta_blocks(header.payload_bytes) > log_record_blocks_max ||
+        meta_open(rest, MetaType::log_record, address, &volume_.superblock.volume_id, &header) !=
+            MetaFault::none) {
       continue;
     }
     return damaged(
@@ -395,6 +397,11 @@ Result<LoadedVolume> load_volume(Issuer& issuer, BlockDevice& device) {
   return Loader(issuer, device).run();
 }
 
+  // A writer never lets it come to this: the next checkpoint would not fit.
+  if (volume_.metadata->snapshot_bytes() > layout.slot_blocks * meta_payload_bytes_max) {
+    return damaged(layout.log_start, "log", "changes",
+                   "they leave more metadata than a checkpoint area holds");
+  }
 VolumeInfo volume_info(const Superblock& superblock, const Metadata& metadata,
                        std::uint64_t free_blocks, std::uint64_t log_used_blocks) {
   const Layout& layout = superblock.layout;

@@ -65,6 +65,9 @@ const char* Replay::apply_write(const Change& change) {
       return "there are more unconfirmed writes than can be in flight";
     }
     if (!data_is_there(write.pieces)) return nullptr;
+    // No block is written to again before the write to it was confirmed.
+    if (checked_bytes_ > data_end_ - data_start_)
+      return "the unconfirmed writes name more data than the volume has room for";
   }
   if (inode->size_bytes.load(std::memory_order_relaxed) < change.required_end &&
       !planted(PlantedBug::replay_ignores_required_end)) {

@@ -327,6 +327,86 @@ TEST_F(CheckCases, ATornRecordIsNoFinding) {
   EXPECT_TRUE(report.recovery.torn_record_dropped);
 }
 
+TEST_F(CheckCases, ARecordLongerThanAnyIsTornWhateverItsChecksumSays) {
+  use("logged");
+  const std::uint64_t before = check().recovery.records_replayed;
+  const FieldOfImage* last = nullptr;
+  for (const FieldOfImage& candidate : fields_) {
+    if (std::string_view(candidate.structure) == "log" &&
+        std::string_view(candidate.name) == "payload_bytes") {
+      last = &candidate;
+    }
+  }
+  ASSERT_NE(last, nullptr);
+  set(*last, 32 * block_bytes);
+  const CheckReport report = check();
+  EXPECT_FALSE(refused_) << refusal_;
+  EXPECT_TRUE(report.recovery.torn_record_dropped);
+  EXPECT_EQ(report.recovery.records_replayed, before - 1);
+  // One block less, and it is looked at: its changes do not fill it.
+  set(*last, 32 * block_bytes - header_bytes);
+  EXPECT_THAT(check().findings, Contains(finding("log", "change_count", "are left over")));
+}
+
+TEST_F(CheckCases, ALogThatNamesMoreUnconfirmedDataThanTheVolumeHoldsIsNotReadToItsEnd) {
+  use("unconfirmed");
+  // The last write names its only piece 4000 times, and is right each time.
+  constexpr std::uint64_t piece = 25;
+  constexpr std::uint64_t pieces = 4000;
+  std::size_t last = 0;
+  for (std::size_t i = 0; i < fields_.size(); ++i) {
+    if (std::string_view(fields_[i].name) == "piece_count") last = i;
+  }
+  ASSERT_NE(last, 0U);
+  ASSERT_EQ(value(fields_[last]), 1U);
+  const std::uint64_t block = fields_[last].sealed;
+  const std::uint64_t first = fields_[last].at + 2;
+  const auto bytes = device_->change(first, pieces * piece);
+  for (std::uint64_t i = 1; i < pieces; ++i)
+    std::copy_n(bytes.begin(), piece, bytes.begin() + static_cast<std::ptrdiff_t>(i * piece));
+  put_number(device_->change(fields_[last].at, 2), 0, pieces, 2);
+  put_number(device_->change(block * block_bytes + 48, 4), 0,
+             first + pieces * piece - block * block_bytes - header_bytes, 4);
+  device_->seal(block);
+  const CheckReport report = check();
+  EXPECT_TRUE(refused_);
+  EXPECT_THAT(report.findings, Contains(finding("log", "(write)", "than the volume has room for")));
+  EXPECT_LT(report.blocks_read, 250U);
+}
+
+TEST_F(CheckCases, ALogThatLeavesMoreMetadataThanACheckpointHoldsIsRefused) {
+  use("fresh");
+  const std::uint64_t log = number_at(device_->bytes(), header_bytes + 24);
+  const auto all = device_->change(log * block_bytes, 62 * block_bytes);
+  std::fill(all.begin(), all.end(), std::byte{0});
+  std::uint64_t ino = 2;
+  for (std::uint64_t record = 0; record < 2; ++record) {
+    const std::uint64_t start = record * 31 * block_bytes;
+    const auto header = device_->bytes().subspan(0, header_bytes);
+    std::copy(header.begin(), header.end(), all.begin() + static_cast<std::ptrdiff_t>(start));
+    put_number(all, start + 4, 4, 2);
+    put_number(all, start + 24, log + record * 31);
+    put_number(all, start + 40, record + 1);
+    std::uint64_t at = start + header_bytes + 16;
+    std::uint64_t count = 0;
+    for (; at + 28 + 4 <= start + 31 * block_bytes; ++count, ++ino) {
+      put_number(all, at, 1, 1);
+      put_number(all, at + 1, 1);
+      put_number(all, at + 9, ino);
+      put_number(all, at + 26, 4, 2);
+      for (unsigned digit = 0; digit < 4; ++digit)
+        put_number(all, at + 28 + digit, 'a' + (ino >> (4 * digit)) % 16, 1);
+      at += 28 + 4;
+    }
+    put_number(all, start + header_bytes, count, 4);
+    put_number(all, start + 48, at - start - header_bytes, 4);
+    device_->seal(log + record * 31);
+  }
+  EXPECT_THAT(check().findings, Contains(finding("log", "changes", "more than a checkpoint")));
+  EXPECT_TRUE(refused_);
+  EXPECT_THAT(refusal_, HasSubstr("more metadata than a checkpoint area holds"));
+}
+
 TEST_F(CheckCases, SuperblocksThatDisagreeAreNamedByField) {
   use("closed");
   set(field("superblock", "created_ns", 1), 4);
