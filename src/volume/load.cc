@@ -8,6 +8,7 @@
 #include <array>
 #include <optional>
 
+#include "base/planted_bug.h"
 #include "volume/change.h"
 #include "volume/meta_block.h"
 #include "volume/replay.h"
@@ -107,6 +108,11 @@ Step Loader::read_superblock() {
   }
   AlignedBuffer block(fs_block);
   if (Step step = read(superblock_block, block); !step) return step;
+  if (planted(PlantedBug::load_writes_first)) {
+    BioGroup group(issuer_.self(), device_);
+    group.write(superblock_block * fs_block, block.span());
+    static_cast<void>(group.run_and_wait());
+  }
   auto first = superblock_decode(block.span(), superblock_block);
   if (first) {
     volume_.superblock = std::move(*first);
@@ -153,17 +159,17 @@ Step Loader::read_roots() {
       problems[i] = root.error().message();
     } else if (!best || root->generation > best->generation) {
       best = *root;
+      // The other is damaged, or older and names the area of the next checkpoint: should the write
+      // of a root be cut off, it must not be of this one.
+      best->write_first = static_cast<std::uint32_t>(1 - i);
+    } else if (root->generation == best->generation) {
+      best->write_first = 0;
     }
   }
   if (!best) {
     return damaged(root_blocks[0], "root", "both copies", problems[0] + "; " + problems[1]);
   }
   volume_.root = *best;
-      // The other is damaged, or older and names the area of the next checkpoint: should the write
-      // of a root be cut off, it must not be of this one.
-      best->write_first = static_cast<std::uint32_t>(1 - i);
-    } else if (root->generation == best->generation) {
-      best->write_first = 0;
   volume_.recovery.checkpoint_generation = best->generation;
   return {};
 }
@@ -185,7 +191,8 @@ Step Loader::read_checkpoint() {
     if (fault != MetaFault::none) {
       return damaged(start + i, "checkpoint", "block", std::string(to_string(fault)));
     }
-    if (header.generation != root.generation || header.sequence != i) {
+    if ((header.generation != root.generation && !planted(PlantedBug::load_generation_unchecked)) ||
+        header.sequence != i) {
       return damaged(start + i, "checkpoint", "generation and sequence",
                      fmt::format("{}/{} instead of {}/{}: a write was lost", header.generation,
                                  header.sequence, root.generation, i));
@@ -235,7 +242,7 @@ Step Loader::check_tree() {
   for (const auto& [ino, inode] : metadata.inodes()) {
     const auto found = names.find(ino);
     const std::uint64_t count = found == names.end() ? 0 : found->second;
-    if (count == inode->nlink) continue;
+    if (count == inode->nlink || planted(PlantedBug::load_nlink_unchecked)) continue;
     return damaged(block, "inode", fmt::format("inode {}, nlink", ino),
                    fmt::format("is {}, but {} names lead there", inode->nlink, count));
   }
@@ -250,6 +257,7 @@ Loader::Record Loader::record_at(std::span<const std::byte> log, std::uint64_t i
     return Record::none;
   if (header->volume_id != volume_.superblock.volume_id || header->sequence != sequence)
     return Record::none;
+  if (meta_blocks(header->payload_bytes) > log_record_blocks_max) return Record::torn;
   const MetaFault fault =
       meta_open(rest, MetaType::log_record, address, &volume_.superblock.volume_id, header);
   return fault == MetaFault::none ? Record::good : Record::torn;
@@ -257,7 +265,6 @@ Loader::Record Loader::record_at(std::span<const std::byte> log, std::uint64_t i
 
 // What a record says of writes before it.
 Step Loader::read_head(const RecordAt& record, Replay& replay) {
-  if (meta_blocks(header->payload_bytes) > log_record_blocks_max) return Record::torn;
   ByteReader in(record.payload);
   static_cast<void>(in.get<std::uint32_t>());
   const auto confirmed = in.get<std::uint64_t>();
@@ -354,6 +361,7 @@ Step Loader::replay_log() {
 // One record is written at a time, and the next only when it is durable: a good record beyond the
 // end of the replay means that one before it was durable and is lost.
 Step Loader::refuse_later_records(std::span<const std::byte> log) {
+  if (planted(PlantedBug::load_accepts_later_records)) return {};
   const Layout& layout = volume_.superblock.layout;
   for (std::uint64_t index = 0; index < layout.log_blocks; ++index) {
     const std::uint64_t address = layout.log_start + index;
@@ -382,11 +390,17 @@ Step Loader::find_free_space() {
   for (const auto& [ino, inode] : volume_.metadata->inodes()) {
     for (const auto& [offset, extent] : inode->extents.all()) {
       if (volume_.allocator->reserve({extent.addr, extent.count})) continue;
+      if (planted(PlantedBug::load_overlap_unchecked)) continue;
       const bool inside = extent.addr >= layout.data_start && extent.addr < layout.data_end &&
                           extent.count <= layout.data_end - extent.addr;
       return damaged(extent.addr, "extent", fmt::format("inode {}, file block {}", ino, offset),
                      inside ? "overlaps another extent" : "lies outside the data area");
     }
+  }
+  // A writer never lets it come to this: the next checkpoint would not fit.
+  if (volume_.metadata->snapshot_bytes() > layout.slot_blocks * meta_payload_bytes_max) {
+    return damaged(layout.log_start, "log", "changes",
+                   "they leave more metadata than a checkpoint area holds");
   }
   return {};
 }
@@ -397,11 +411,6 @@ Result<LoadedVolume> load_volume(Issuer& issuer, BlockDevice& device) {
   return Loader(issuer, device).run();
 }
 
-  // A writer never lets it come to this: the next checkpoint would not fit.
-  if (volume_.metadata->snapshot_bytes() > layout.slot_blocks * meta_payload_bytes_max) {
-    return damaged(layout.log_start, "log", "changes",
-                   "they leave more metadata than a checkpoint area holds");
-  }
 VolumeInfo volume_info(const Superblock& superblock, const Metadata& metadata,
                        std::uint64_t free_blocks, std::uint64_t log_used_blocks) {
   const Layout& layout = superblock.layout;

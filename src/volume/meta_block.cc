@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "base/crc32c.h"
+#include "base/planted_bug.h"
 
 namespace handback {
 namespace {
@@ -87,7 +88,8 @@ MetaFault meta_peek(std::span<const std::byte> block, MetaType type, std::uint64
   header->sequence = load<std::uint64_t>(block, at_sequence);
   header->payload_bytes = load<std::uint32_t>(block, at_payload_bytes);
   if (header->type != type) return MetaFault::type;
-  if (header->address != address) return MetaFault::address;
+  if (header->address != address && !planted(PlantedBug::meta_address_unchecked))
+    return MetaFault::address;
   return MetaFault::none;
 }
 
@@ -95,10 +97,13 @@ MetaFault meta_open(std::span<const std::byte> blocks, MetaType type, std::uint6
                     const VolumeId* volume_id, MetaHeader* header) noexcept {
   const MetaFault peeked = meta_peek(blocks, type, address, header);
   if (peeked != MetaFault::none) return peeked;
-  if (volume_id != nullptr && header->volume_id != *volume_id) return MetaFault::volume_id;
+  if (volume_id != nullptr && header->volume_id != *volume_id &&
+      !planted(PlantedBug::meta_volume_id_unchecked))
+    return MetaFault::volume_id;
   const std::uint64_t bytes = meta_blocks(header->payload_bytes) * fs_block;
   if (bytes > blocks.size()) return MetaFault::length;
-  if (checksum_of(blocks.first(bytes)) != load<std::uint32_t>(blocks, at_checksum)) {
+  if (checksum_of(blocks.first(bytes)) != load<std::uint32_t>(blocks, at_checksum) &&
+      !planted(PlantedBug::meta_checksum_unchecked)) {
     return MetaFault::checksum;
   }
   return MetaFault::none;

@@ -33,8 +33,9 @@ const char* Replay::problem_with(const Change& change,
   if (change.end > file_size_bytes_max) return "the write ends beyond the largest file";
   std::uint64_t length = 0;
   for (const WritePiece& piece : pieces) {
-    if (piece.length == 0 || piece.length > data_end_ || piece.addr < data_start_ ||
-        piece.addr > data_end_ - piece.length) {
+    if (piece.length == 0 || piece.length > data_end_ ||
+        ((piece.addr < data_start_ || piece.addr > data_end_ - piece.length) &&
+         !planted(PlantedBug::replay_piece_place_unchecked))) {
       return "a piece of the write lies outside the data area";
     }
     if (piece.offset > file_size_bytes_max || piece.length > file_size_bytes_max - piece.offset)
@@ -64,10 +65,10 @@ const char* Replay::apply_write(const Change& change) {
         checked_bytes_ > 8 * WriteLedger::data_bytes_max) {
       return "there are more unconfirmed writes than can be in flight";
     }
-    if (!data_is_there(write.pieces)) return nullptr;
     // No block is written to again before the write to it was confirmed.
     if (checked_bytes_ > data_end_ - data_start_)
       return "the unconfirmed writes name more data than the volume has room for";
+    if (!data_is_there(write.pieces)) return nullptr;
   }
   if (inode->size_bytes.load(std::memory_order_relaxed) < change.required_end &&
       !planted(PlantedBug::replay_ignores_required_end)) {

@@ -4,6 +4,7 @@
 
 #include "base/assert.h"
 #include "base/bytes.h"
+#include "base/planted_bug.h"
 #include "volume/format.h"
 
 namespace handback {
@@ -58,7 +59,8 @@ class Decoder {
     *previous = ino;
     if (type > static_cast<std::uint8_t>(FileType::directory))
       return problem("unknown type of inode");
-    if (flags != 0) return problem("unknown flags of an inode");
+    if (flags != 0 && !planted(PlantedBug::snapshot_flags_unchecked))
+      return problem("unknown flags of an inode");
     if (nlink == 0) return problem("an inode without a name");
     const auto file_type = static_cast<FileType>(type);
     Inode* inode = ino == root_ino ? metadata_.find(ino) : metadata_.add_inode(ino, file_type);
@@ -69,7 +71,8 @@ class Decoder {
       if (extent_count != 0) return problem("a directory with extents");
       return read_entries(*inode);
     }
-    if (size > file_size_bytes_max) return problem("a file's size is out of bounds");
+    if (size > file_size_bytes_max && !planted(PlantedBug::snapshot_size_unchecked))
+      return problem("a file's size is out of bounds");
     inode->size_bytes.store(size, std::memory_order_relaxed);
     return read_extents(*inode, extent_count);
   }
@@ -98,7 +101,8 @@ class Decoder {
       if (blocks == 0 || offset >= blocks_max || blocks > blocks_max - offset) {
         return problem("an extent lies beyond the largest file");
       }
-      if (offset < end) return problem("a file's extents overlap or are out of order");
+      if (offset < end && !planted(PlantedBug::snapshot_extent_order_unchecked))
+        return problem("a file's extents overlap or are out of order");
       end = offset + blocks;
       metadata_.map(inode, offset,
                     Extent{addr & ~unwritten_bit, blocks, (addr & unwritten_bit) != 0}, &none);

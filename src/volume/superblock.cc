@@ -7,6 +7,7 @@
 
 #include "base/assert.h"
 #include "base/bytes.h"
+#include "base/planted_bug.h"
 #include "volume/meta_block.h"
 
 namespace handback {
@@ -29,7 +30,8 @@ std::string layout_problem(const Layout& layout) {
     return "total_blocks is below the minimum";
   if (layout.total_blocks > volume_size_bytes_max / fs_block)
     return "total_blocks is beyond the maximum";
-  if (layout != layout_for(layout.total_blocks))
+  if (layout != layout_for(layout.total_blocks) &&
+      !planted(PlantedBug::superblock_layout_unchecked))
     return "the areas are not where their sizes put them";
   return {};
 }
@@ -158,7 +160,7 @@ Result<Root> root_decode(std::span<const std::byte> block, const Superblock& sup
   // Leaves room for everything that can ever be numbered after it.
   constexpr std::uint64_t sequence_max = std::uint64_t{1} << 62;
   if (!in.ok()) return damaged("the payload's length");
-  if (root.slot > 1) return damaged("slot");
+  if (root.slot > 1 && !planted(PlantedBug::root_slot_unchecked)) return damaged("slot");
   if (root.generation == 0 || root.generation > sequence_max) return damaged("generation");
   if (root.checkpoint_bytes > superblock.layout.slot_blocks * meta_payload_bytes_max) {
     return damaged("checkpoint_bytes");

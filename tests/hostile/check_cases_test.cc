@@ -424,6 +424,7 @@ TEST_F(CheckCases, RootsOfOneGenerationThatDisagreeAreNamedByField) {
 
 TEST_F(CheckCases, ALostWriteOfARootIsSeenByItsGeneration) {
   use("closed");
+  // One behind is what a crash between the two leaves; two are a lost write.
   const std::uint64_t generation = value(field("root", "generation", 0));
   ASSERT_EQ(generation, 3U);
   for (const std::size_t root : {0, 1}) {
@@ -468,4 +469,3 @@ TEST_F(CheckCases, EveryOneOfManyFindingsIsCounted) {
 
 }  // namespace
 }  // namespace hostile::testing
-  // One behind is what a crash between the two leaves; two are a lost write.
