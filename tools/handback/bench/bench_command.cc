@@ -34,6 +34,7 @@ void add_bench_command(CLI::App& app, Context& context) {
   bench->require_subcommand(1);
   add_append_bench(*bench, context);
   add_completions_bench(*bench, context);
+  add_durable_bench(*bench, context);
   add_overwrite_bench(*bench, context);
 }
 

@@ -8,6 +8,7 @@ namespace tool {
 
 void add_append_bench(CLI::App& bench, Context& context);
 void add_completions_bench(CLI::App& bench, Context& context);
+void add_durable_bench(CLI::App& bench, Context& context);
 void add_overwrite_bench(CLI::App& bench, Context& context);
 
 // The defaults shown are those that `options` holds; it outlives the command.
