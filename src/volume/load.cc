@@ -411,6 +411,17 @@ Result<LoadedVolume> load_volume(Issuer& issuer, BlockDevice& device) {
   return Loader(issuer, device).run();
 }
 
+const char* numbers_used_up(const LoadedVolume& volume) noexcept {
+  // More than any session makes.
+  constexpr std::uint64_t room = std::uint64_t{1} << 48;
+  constexpr std::uint64_t largest = (std::uint64_t{1} << 62) - room;
+  if (volume.root.generation > largest) return "generation";
+  if (volume.log_head > largest) return "log_position";
+  if (volume.next_sequence > largest) return "log_sequence";
+  if (volume.next_write_id > largest) return "next_write_id";
+  return nullptr;
+}
+
 VolumeInfo volume_info(const Superblock& superblock, const Metadata& metadata,
                        std::uint64_t free_blocks, std::uint64_t log_used_blocks) {
   const Layout& layout = superblock.layout;

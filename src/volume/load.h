@@ -34,6 +34,10 @@ struct LoadedVolume {
 // Fails at the first damage. Errors: invalid (no volume), version, damaged, io.
 [[nodiscard]] Result<LoadedVolume> load_volume(Issuer& issuer, BlockDevice& device);
 
+// The number that has come so close to the largest that a reader takes that a session of writing
+// could go beyond it; null: none. No volume gets there by being used.
+[[nodiscard]] const char* numbers_used_up(const LoadedVolume& volume) noexcept;
+
 [[nodiscard]] VolumeInfo volume_info(const Superblock& superblock, const Metadata& metadata,
                                      std::uint64_t free_blocks, std::uint64_t log_used_blocks);
 

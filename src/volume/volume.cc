@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <handback/volume.h>
 
 #include "volume/load.h"
@@ -14,6 +15,13 @@ Result<std::unique_ptr<Volume>> Volume::open(Issuer& issuer, BlockDevice& device
     return tl::unexpected<Error>(attached.error());
   auto loaded = load_volume(issuer, device);
   if (!loaded) return tl::unexpected<Error>(std::move(loaded.error()));
+  if (const char* number = numbers_used_up(*loaded);
+      number != nullptr && !options.read_only && !device.geometry().read_only) {
+    return fail(Errc::too_large,
+                fmt::format("{}: {} leaves no room for what a writer would number; open it "
+                            "read-only and copy its files out",
+                            device.name(), number));
+  }
   std::unique_ptr<Volume> volume(new Volume(std::make_unique<VolumeImpl>(
       device, std::move(*claim), std::move(*loaded), options, issuer.impl().environment())));
   if (auto decided = volume->impl_->finish_recovery(issuer); !decided)

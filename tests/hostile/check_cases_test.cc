@@ -407,6 +407,21 @@ TEST_F(CheckCases, ALogThatLeavesMoreMetadataThanACheckpointHoldsIsRefused) {
   EXPECT_THAT(refusal_, HasSubstr("more metadata than a checkpoint area holds"));
 }
 
+TEST_F(CheckCases, AVolumeWhoseNumbersAreUsedUpCanBeReadAndNotWritten) {
+  for (const char* number : {"log_position", "log_sequence", "next_write_id"}) {
+    use("closed");
+    for (const std::size_t root : {0, 1})
+      set(field("root", number, root), std::uint64_t{1} << 62);
+    EXPECT_THAT(check().findings, IsEmpty());
+    EXPECT_FALSE(refused_) << refusal_;
+    const auto opened = handback::Volume::open(*issuer_, *device_);
+    ASSERT_FALSE(opened);
+    EXPECT_EQ(opened.error().code(), Errc::too_large);
+    EXPECT_THAT(opened.error().message(), HasSubstr(number));
+    EXPECT_EQ(device_->counters().writes, 0U);
+  }
+}
+
 TEST_F(CheckCases, SuperblocksThatDisagreeAreNamedByField) {
   use("closed");
   set(field("superblock", "created_ns", 1), 4);

@@ -36,6 +36,10 @@ class HostileRun {
   // that the program's operator new is that of allocations.cc.
   [[nodiscard]] std::string try_image(std::uint64_t seed);
 
+  // Checks, opens, uses and closes what is on the device, an image of 4 MiB. Empty, or what was
+  // violated. Leaves its writes on the device.
+  [[nodiscard]] std::string judge(ImageDevice& device, std::mt19937_64& random);
+
   [[nodiscard]] const RunCounters& counters() const noexcept { return counters_; }
 
  private:
@@ -45,7 +49,6 @@ class HostileRun {
     Target target;
   };
 
-  std::string open_and_use(ImageDevice& device, std::mt19937_64& random);
   std::string read_folder(handback::Volume& volume, const std::string& path, unsigned depth);
   std::string read_file(handback::Volume& volume, const std::string& path);
   void operate(handback::Volume& volume, std::mt19937_64& random);
