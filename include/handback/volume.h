@@ -104,6 +104,20 @@ struct OpenFlags {
   bool truncate = false;   // Make it empty.
 };
 
+// How VolumeFile::preallocate() takes space.
+enum class PreallocateMode : std::uint8_t {
+  // Unwritten extents. Memory work only; the first write of each block changes metadata.
+  reserved,
+  // Zeros are written to the device and the extents count as written, so that later writes are pure
+  // overwrites, which never change metadata. Blocks that were written before stay as they are.
+  initialised,
+};
+
+struct PreallocateOptions {
+  PreallocateMode mode = PreallocateMode::reserved;
+  bool extend_size = false;  // A file that ends before the range's end ends there afterwards.
+};
+
 class Volume;
 
 // An open file of a volume. Requests go through Issuer::submit() or run() with this File.
@@ -134,6 +148,14 @@ class VolumeFile : public File {
 
   // Allocates unwritten extents for the holes of the range, without changing the size.
   [[nodiscard]] Result<void> preallocate(std::uint64_t offset, std::uint64_t length);
+
+  // The same, as the options say. Waits for requests in flight in the range (with extend_size also
+  // for those behind it), and with `initialised` for the device. Durable after the next commit. If
+  // it fails on the way, what was taken until then stays the file's, unwritten.
+  // Errors: too_large, no_space (before anything changes, unless others take the space meanwhile),
+  // not_found (no name any more), read_only, poisoned, io, timed_out, busy (frozen by this thread).
+  [[nodiscard]] Result<void> preallocate(Issuer& issuer, std::uint64_t offset, std::uint64_t length,
+                                         const PreallocateOptions& options);
 
   // Makes [offset, offset + length) read as zeros, whatever is in flight elsewhere; the size stays.
   // punch() frees the blocks that lie in the range entirely (with the file's last block, if the

@@ -319,7 +319,7 @@ Result<void> VolumeFile::truncate(Issuer& issuer, std::uint64_t size_bytes) {
   return impl_->truncate(issuer, size_bytes);
 }
 
-Result<void> VolumeFile::Impl::truncate(Issuer& issuer, std::uint64_t size) {
+Result<void> VolumeFile::Impl::truncate(Issuer& issuer, std::uint64_t size, Resize resize) {
   if (size > file_size_bytes_max) {
     return fail(Errc::too_large, fmt::format("a file has at most {} bytes", file_size_bytes_max));
   }
@@ -335,6 +335,10 @@ Result<void> VolumeFile::Impl::truncate(Issuer& issuer, std::uint64_t size) {
     drain.emplace(inode.open->inflight, issuer, from, ~std::uint64_t{0});
   } while (round_down(std::min(size, size_bytes()), fs_block) < from);
   const std::uint64_t old_size = size_bytes();
+  if (resize == Resize::at_least && size <= old_size &&
+      !planted(PlantedBug::preallocate_cuts_the_file)) {
+    return {};
+  }
   // The tail may be zeroed in place, now or later.
   if (auto confirmed = volume.wait_until_confirmed(issuer, inode); !confirmed) return confirmed;
   if (size > old_size && inode.open->tail_unclean.load(std::memory_order_relaxed)) {
@@ -354,6 +358,11 @@ Result<void> VolumeFile::Impl::truncate(Issuer& issuer, std::uint64_t size) {
 
 Result<void> VolumeFile::preallocate(std::uint64_t offset, std::uint64_t length) {
   return impl_->volume.preallocate(impl_->inode, offset, length);
+}
+
+Result<void> VolumeFile::preallocate(Issuer& issuer, std::uint64_t offset, std::uint64_t length,
+                                     const PreallocateOptions& options) {
+  return impl_->preallocate(issuer, offset, length, options);
 }
 
 Result<void> VolumeFile::fsync(Issuer& issuer) {

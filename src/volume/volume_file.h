@@ -22,7 +22,12 @@ struct VolumeFile::Impl final : IomapOps, DioOps {
   // wrong by the time the write starts.
   [[nodiscard]] bool needs_metadata(const Kiocb& kiocb, std::uint64_t length) const noexcept;
   [[nodiscard]] bool tail_in_the_way(const Kiocb& kiocb) const noexcept;
-  Result<void> truncate(Issuer& issuer, std::uint64_t size);
+  enum class Resize : std::uint8_t { exactly, at_least };
+  Result<void> truncate(Issuer& issuer, std::uint64_t size, Resize resize = Resize::exactly);
+  Result<void> preallocate(Issuer& issuer, std::uint64_t offset, std::uint64_t length,
+                           const PreallocateOptions& options);
+  // Whole blocks, reserved and written with zeros where nothing was written.
+  Result<void> initialise(Issuer& issuer, std::uint64_t offset, std::uint64_t length);
   enum class Hole : std::uint8_t { freed, kept };
   // punch and zero_range: reads as zeros, and the blocks are freed or kept.
   Result<void> make_hole(Issuer& issuer, std::uint64_t offset, std::uint64_t length, Hole hole);

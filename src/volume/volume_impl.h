@@ -79,6 +79,10 @@ class VolumeImpl final : private JournalClient {
   // What was written there becomes unwritten, in its place.
   Result<void> make_unwritten(Inode& inode, std::uint64_t offset, std::uint64_t count);
   Result<void> preallocate(Inode& inode, std::uint64_t offset, std::uint64_t length);
+  // Whether as many blocks as the range has holes are free.
+  Result<void> need_space(Inode& inode, std::uint64_t offset, std::uint64_t length);
+  // Zeros are on the device in all unwritten blocks of [block, end): they become written ones.
+  Result<void> initialised(Inode& inode, std::uint64_t block, std::uint64_t end);
   Result<void> set_size(Inode& inode, std::uint64_t size_bytes);
   Result<void> set_mtime(Inode& inode, std::int64_t mtime_ns);
 
@@ -136,6 +140,9 @@ class VolumeImpl final : private JournalClient {
   Result<Place> find_place(std::string_view path) const;
   Result<Place> find_existing(std::string_view path) const;
   static void name_lost(Inode& inode, const Inode& directory);
+  // What is unwritten in [block, end) becomes written, in the log if `logged`. The record's number,
+  // or 0.
+  std::uint64_t convert(Inode& inode, std::uint64_t block, std::uint64_t end, bool logged);
   // Applies a change that was checked to be possible, and logs it.
   void make(const Change& change, std::initializer_list<Inode*> touched);
   // `for_freeing`: of what is kept back, half is for changes that free something.
