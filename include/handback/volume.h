@@ -96,6 +96,8 @@ struct VolumeInfo {
   std::uint64_t file_count = 0;
   std::uint64_t directory_count = 0;
   std::uint64_t extent_count = 0;
+  // Memory for extents and free space, of all open volumes of this process.
+  std::uint64_t extent_memory_bytes = 0;
 };
 
 struct OpenFlags {

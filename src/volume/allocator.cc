@@ -1,6 +1,7 @@
 #include "volume/allocator.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "base/assert.h"
 
@@ -8,6 +9,28 @@ namespace handback {
 
 Allocator::Allocator(std::uint64_t start, std::uint64_t end) : start_(start), end_(end) {
   if (start < end) add(start, end - start);
+}
+
+// Both trees in their own order: that takes the least time and memory.
+Allocator::Allocator(std::uint64_t start, std::uint64_t end, std::span<const BlockRun> used)
+    : start_(start), end_(end) {
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> sizes;
+  std::uint64_t at = start;
+  const auto free_until = [&](std::uint64_t next) {
+    HB_ASSERT(at <= next && next <= end_, "what is used lies in the data area, without overlap");
+    if (at == next) return;
+    by_addr_.insert(by_addr_.end(), {at, next - at});
+    sizes.emplace_back(next - at, at);
+    free_blocks_ += next - at;
+  };
+  for (const BlockRun& run : used) {
+    free_until(run.addr);
+    at = run.addr + run.count;
+  }
+  free_until(end);
+  std::sort(sizes.begin(), sizes.end());
+  for (const auto& size : sizes)
+    by_count_.insert(by_count_.end(), size);
 }
 
 void Allocator::add(std::uint64_t addr, std::uint64_t count) {

@@ -7,7 +7,9 @@
 #include <absl/container/btree_set.h>
 
 #include <cstdint>
+#include <functional>
 #include <optional>
+#include <span>
 #include <utility>
 
 #include "volume/extent_map.h"
@@ -18,6 +20,9 @@ class Allocator {
  public:
   // All of [start, end) is free.
   Allocator(std::uint64_t start, std::uint64_t end);
+
+  // All of it but `used`, which lies in it: by rising address, without overlap.
+  Allocator(std::uint64_t start, std::uint64_t end, std::span<const BlockRun> used);
 
   [[nodiscard]] std::uint64_t free_blocks() const noexcept { return free_blocks_; }
 
@@ -33,7 +38,10 @@ class Allocator {
   void release(BlockRun run);
 
  private:
-  using Map = absl::btree_map<std::uint64_t, std::uint64_t>;  // addr -> count
+  using Map = absl::btree_map<std::uint64_t, std::uint64_t, std::less<>,
+                              CountedAllocator<std::pair<const std::uint64_t, std::uint64_t>>>;
+  using Sizes = absl::btree_set<std::pair<std::uint64_t, std::uint64_t>, std::less<>,
+                                CountedAllocator<std::pair<std::uint64_t, std::uint64_t>>>;
   BlockRun take(Map::iterator run, std::uint64_t addr, std::uint64_t count);
   void add(std::uint64_t addr, std::uint64_t count);
   Map::iterator remove(Map::iterator run);
@@ -41,8 +49,8 @@ class Allocator {
   std::uint64_t start_;
   std::uint64_t end_;
   std::uint64_t free_blocks_ = 0;
-  Map by_addr_;
-  absl::btree_set<std::pair<std::uint64_t, std::uint64_t>> by_count_;  // (count, addr)
+  Map by_addr_;     // addr -> count
+  Sizes by_count_;  // (count, addr)
 };
 
 }  // namespace handback

@@ -95,5 +95,23 @@ TEST(Allocator, NeverHandsOutABlockTwiceUnderRandomUse) {
   EXPECT_EQ(allocator.allocate(blocks, 0), (BlockRun{0, blocks})) << "freed runs merge into one";
 }
 
+TEST(Allocator, MadeOfWhatIsUsedIsAsIfThatHadBeenReserved) {
+  std::mt19937_64 random(4);
+  std::vector<BlockRun> used;
+  Allocator reserved(100, 5000);
+  for (std::uint64_t at = 100 + random() % 3; at < 4900; at += random() % 4) {
+    used.push_back({at, 1 + random() % 40});
+    ASSERT_TRUE(reserved.reserve(used.back()));
+    at += used.back().count;
+  }
+  Allocator made(100, 5000, used);
+  EXPECT_EQ(made.free_blocks(), reserved.free_blocks());
+  for (int step = 0; step < 2000; ++step) {
+    const std::uint64_t count = 1 + random() % 8;
+    const std::uint64_t goal = random() % 5000;
+    ASSERT_EQ(made.allocate(count, goal), reserved.allocate(count, goal)) << step;
+  }
+}
+
 }  // namespace
 }  // namespace handback

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "base/assert.h"
+
 namespace handback {
 namespace {
 // Blocks of the largest file (2^60 bytes).
@@ -79,6 +81,20 @@ void ExtentMap::insert(std::uint64_t offset, const Extent& extent, std::vector<B
   auto it = map_.insert({offset, extent}).first;
   it = merge_with_next(it);
   if (it != map_.begin()) merge_with_next(std::prev(it));
+}
+
+void ExtentMap::append(std::uint64_t offset, const Extent& extent) {
+  blocks_ += extent.count;
+  if (extent.unwritten) unwritten_blocks_ += extent.count;
+  if (!map_.empty()) {
+    const auto last = std::prev(map_.end());
+    HB_ASSERT(last->first + last->second.count <= offset, "extents are appended in their order");
+    if (continues(last->first, last->second, offset, extent)) {
+      last->second.count += extent.count;
+      return;
+    }
+  }
+  map_.insert(map_.end(), {offset, extent});
 }
 
 void ExtentMap::erase(std::uint64_t offset, std::uint64_t count, std::vector<BlockRun>* freed) {

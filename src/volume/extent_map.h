@@ -7,7 +7,11 @@
 #include <absl/container/btree_map.h>
 
 #include <cstdint>
+#include <functional>
+#include <utility>
 #include <vector>
+
+#include "volume/counted_memory.h"
 
 namespace handback {
 
@@ -29,7 +33,8 @@ struct BlockRun {
 
 class ExtentMap {
  public:
-  using Map = absl::btree_map<std::uint64_t, Extent>;
+  using Map = absl::btree_map<std::uint64_t, Extent, std::less<>,
+                              CountedAllocator<std::pair<const std::uint64_t, Extent>>>;
 
   struct Lookup {
     bool hole = true;
@@ -43,6 +48,9 @@ class ExtentMap {
   // Maps [offset, offset + extent.count) to the extent, whatever was there. Blocks that were mapped
   // elsewhere are appended to *freed.
   void insert(std::uint64_t offset, const Extent& extent, std::vector<BlockRun>* freed);
+
+  // Adds an extent behind all others. Filled in that way, the map takes the least memory.
+  void append(std::uint64_t offset, const Extent& extent);
 
   // Makes a hole of [offset, offset + count); what was mapped is appended to *freed.
   void erase(std::uint64_t offset, std::uint64_t count, std::vector<BlockRun>* freed);

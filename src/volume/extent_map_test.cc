@@ -125,5 +125,24 @@ TEST(ExtentMap, AgreesWithAnArrayOfBlocksUnderRandomEdits) {
   }
 }
 
+TEST(ExtentMap, AppendedToIsAsIfInsertedInto) {
+  ExtentMap inserted;
+  ExtentMap appended;
+  std::vector<BlockRun> freed;
+  std::mt19937_64 random(4);
+  std::uint64_t addr = 1000;
+  std::uint64_t offset = 0;
+  for (int i = 0; i < 1000; ++i) {
+    const Extent extent{addr, static_cast<std::uint32_t>(1 + random() % 9), random() % 3 == 0};
+    inserted.insert(offset, extent, &freed);
+    appended.append(offset, extent);
+    addr += extent.count + (random() % 2 == 0 ? 0 : 7);
+    offset += extent.count + (random() % 2 == 0 ? 0 : 5);
+  }
+  EXPECT_TRUE(inserted.all() == appended.all());
+  EXPECT_EQ(inserted.blocks(), appended.blocks());
+  EXPECT_EQ(inserted.unwritten_blocks(), appended.unwritten_blocks());
+}
+
 }  // namespace
 }  // namespace handback

@@ -51,6 +51,7 @@ struct Layout {
 inline constexpr std::uint64_t snapshot_header_bytes = 16;
 inline constexpr std::uint64_t snapshot_inode_bytes = 34;
 inline constexpr std::uint64_t snapshot_extent_bytes = 20;
+inline constexpr std::uint64_t snapshot_unwritten_bit = std::uint64_t{1} << 63;  // Of `addr`.
 inline constexpr std::uint64_t snapshot_directory_bytes = 4;  // A directory's count of entries.
 inline constexpr std::uint64_t snapshot_entry_bytes = 10;     // Plus the name.
 

@@ -55,8 +55,10 @@ bool Metadata::is_below(const Inode& inode, const Inode& ancestor) const noexcep
 }
 
 Inode* Metadata::add_inode(std::uint64_t ino, FileType type) {
-  const auto [it, added] = inodes_.insert({ino, nullptr});
-  if (!added) return nullptr;
+  // Nearly always the highest.
+  const std::size_t before = inodes_.size();
+  const auto it = inodes_.insert(inodes_.end(), {ino, nullptr});
+  if (inodes_.size() == before) return nullptr;
   it->second = std::make_unique<Inode>(ino, type);
   snapshot_bytes_ += snapshot_inode_bytes;
   if (type == FileType::directory) {
@@ -70,7 +72,10 @@ Inode* Metadata::add_inode(std::uint64_t ino, FileType type) {
 
 bool Metadata::add_entry(Inode& in, std::string_view name, std::uint64_t ino) {
   if (!name_is_valid(name)) return false;
-  if (!in.entries.emplace(std::string(name), ino).second) return false;
+  // In a checkpoint they come in their order.
+  const std::size_t before = in.entries.size();
+  in.entries.emplace_hint(in.entries.end(), std::string(name), ino);
+  if (in.entries.size() == before) return false;
   in.size_bytes.store(in.entries.size(), std::memory_order_relaxed);
   snapshot_bytes_ += snapshot_entry_bytes + name.size();
   return true;
@@ -86,6 +91,10 @@ void Metadata::edit_extents(Inode& inode, Edit edit) {
   const std::size_t after = inode.extents.size();
   extent_count_ += after - before;  // Modulo 2^64, so a decrease works too.
   snapshot_bytes_ += (after - before) * snapshot_extent_bytes;
+}
+
+void Metadata::set_extents(Inode& inode, ExtentMap&& extents) {
+  edit_extents(inode, [&](ExtentMap& of) { of = std::move(extents); });
 }
 
 void Metadata::map(Inode& inode, std::uint64_t offset, const Extent& extent,

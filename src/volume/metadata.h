@@ -80,6 +80,9 @@ class Metadata {
   // An entry from a checkpoint. False if the name is taken or invalid.
   bool add_entry(Inode& directory, std::string_view name, std::uint64_t ino);
 
+  // The extents from a checkpoint, of an inode that has none.
+  void set_extents(Inode& inode, ExtentMap&& extents);
+
   // The effects of set_size, map and unmap on an inode that may have no name any more (then there
   // is nothing to log).
   void set_size(Inode& inode, std::uint64_t size_bytes, std::int64_t mtime_ns,

@@ -10,8 +10,6 @@
 namespace handback {
 namespace {
 
-constexpr std::uint64_t unwritten_bit = std::uint64_t{1} << 63;
-
 class Decoder {
  public:
   Decoder(std::span<const std::byte> payload, Metadata* metadata)
@@ -91,7 +89,7 @@ class Decoder {
 
   std::string read_extents(Inode& inode, std::uint32_t count) {
     std::uint64_t end = 0;
-    std::vector<BlockRun> none;
+    ExtentMap extents;
     for (std::uint32_t i = 0; i < count; ++i) {
       const auto offset = in_.get<std::uint64_t>();
       const auto addr = in_.get<std::uint64_t>();
@@ -104,9 +102,10 @@ class Decoder {
       if (offset < end && !planted(PlantedBug::snapshot_extent_order_unchecked))
         return problem("a file's extents overlap or are out of order");
       end = offset + blocks;
-      metadata_.map(inode, offset,
-                    Extent{addr & ~unwritten_bit, blocks, (addr & unwritten_bit) != 0}, &none);
+      extents.append(offset, Extent{addr & ~snapshot_unwritten_bit, blocks,
+                                    (addr & snapshot_unwritten_bit) != 0});
     }
+    metadata_.set_extents(inode, std::move(extents));
     return {};
   }
 
@@ -132,7 +131,7 @@ std::vector<std::byte> snapshot_encode(const Metadata& metadata) {
     out.put(static_cast<std::uint32_t>(inode->extents.size()));
     for (const auto& [offset, extent] : inode->extents.all()) {
       out.put(offset);
-      out.put(extent.addr | (extent.unwritten ? unwritten_bit : 0));
+      out.put(extent.addr | (extent.unwritten ? snapshot_unwritten_bit : 0));
       out.put(extent.count);
     }
     if (inode->type != FileType::directory) continue;
