@@ -96,6 +96,9 @@ struct VolumeInfo {
   std::uint64_t file_count = 0;
   std::uint64_t directory_count = 0;
   std::uint64_t extent_count = 0;
+  // Of the newest checkpoint, 1 or more; and whether another one is being written.
+  std::uint64_t checkpoint_generation = 0;
+  bool checkpoint_running = false;
   // Memory for extents and free space, of all open volumes of this process.
   std::uint64_t extent_memory_bytes = 0;
 };

@@ -20,6 +20,9 @@ IoResult poisoned() noexcept {
   return IoResult::failure(Errc::poisoned);
 }
 
+// Of a checkpoint, to the device at a time.
+constexpr std::uint64_t piece_blocks = 64;
+
 }  // namespace
 
 struct Journal::Checkpoint {
@@ -29,10 +32,20 @@ struct Journal::Checkpoint {
   std::optional<std::uint64_t>
       end_position;  // Of that record in the log, once it was written there.
   Root root;
-  AlignedBuffer blocks;
   AlignedBuffer root_block{fs_block};
+
+  // Taking and writing it, a piece at a time.
+  struct Slice : IssuerWork {
+    Journal* journal = nullptr;
+  } slice;
+  std::vector<std::byte> payload;  // Taken, but not in a block yet.
+  bool taken = false;              // There is no more of it.
+  AlignedBuffer piece{piece_blocks * fs_block};
+  std::uint64_t piece_used = 0;      // Blocks.
+  std::uint64_t blocks_written = 0;  // Before the piece.
+
   enum class Step : std::uint8_t {
-    write,
+    write,  // And taking what is written.
     flush,
     wait_for_record,
     first_root,
@@ -437,8 +450,7 @@ void Journal::fail(IoResult error, Lock& lock) {
   const IoResult first = *error_;
   if (checkpoint_ != nullptr && checkpoint_->step == Checkpoint::Step::wait_for_record) {
     // Nothing of it is in flight, and nothing will come that it could go on with.
-    checkpoint_->leader->end_background();
-    checkpoint_.reset();
+    checkpoint_give_up();
   }
   CommitWaiter* finished = take_finished();
   lock.unlock();
@@ -463,45 +475,99 @@ void Journal::start_checkpoint(Issuer::Impl& issuer, Lock& lock) {
   // What is not published is not contained, and its records end here: it will be told anew.
   ledger_.abandon_unpublished();
   point.confirms = ledger_.newest();
-  const std::vector<std::byte> payload = client_.snapshot();
-  const std::uint64_t blocks =
-      (payload.size() + meta_payload_bytes_max - 1) / meta_payload_bytes_max;
+  // From here on nothing of the metadata may change before the snapshot has begun, or what it
+  // covers, what it confirms and what it contains were not of one moment.
+  const std::uint64_t bytes = client_.begin_snapshot();
+  const std::uint64_t blocks = (bytes + meta_payload_bytes_max - 1) / meta_payload_bytes_max;
   if (blocks > layout_.slot_blocks) {
     // The account of the area is kept so that this cannot be; if it is, saying so is all that is
     // left.
+    client_.end_snapshot();
     checkpoint_.reset();
     fail(IoResult::failure(Errc::no_space, IoDetail::metadata_area_full), lock);
     return;
   }
   point.root = Root{.generation = generation_ + 1,
                     .slot = 1 - slot_,
-                    .checkpoint_bytes = payload.size(),
+                    .checkpoint_bytes = bytes,
                     .log_position = 0,
                     .log_sequence = point.covers_sequence + 1,
                     .next_write_id = point.confirms + 1,
                     .oldest_minor = oldest_minor_};
-  point.blocks = AlignedBuffer(blocks * fs_block);
-  const std::uint64_t start = layout_.slot_start[point.root.slot];
-  for (std::uint64_t i = 0; i < blocks; ++i) {
-    const auto block = point.blocks.span().subspan(i * fs_block, fs_block);
-    const std::size_t from = i * meta_payload_bytes_max;
-    const std::size_t length = std::min(meta_payload_bytes_max, payload.size() - from);
-    std::memcpy(block.data() + meta_header_bytes, payload.data() + from, length);
+  point.leader->begin_background();
+  point.slice.journal = this;
+  point.slice.run = &Journal::checkpoint_slice;
+  point.leader->post(point.slice);
+  // Records that the checkpoint covers may still be wanted, and can go on meanwhile.
+  pump(issuer, lock);
+}
+
+// One slice, then the next one comes as work again, so that others have their turn in between.
+void Journal::checkpoint_slice(IssuerWork& work) noexcept {
+  Journal& journal = *static_cast<Checkpoint::Slice&>(work).journal;
+  {
+    Lock lock(journal.metadata_lock_);
+    Checkpoint& point = *journal.checkpoint_;
+    lead_from_here(point.leader);
+    if (journal.error_) {
+      journal.checkpoint_give_up();
+      return;
+    }
+    if (!point.taken) {
+      point.taken = !journal.client_.snapshot_slice(checkpoint_slice_bytes, point.payload);
+      if (point.taken) journal.client_.end_snapshot();
+    }
+  }
+  // The checksums without the lock: nobody else touches these.
+  journal.checkpoint_seal_blocks(journal.checkpoint_->taken);
+  journal.checkpoint_write_piece();
+}
+
+// Makes blocks of what was taken, as far as the piece has room; the last may be short.
+void Journal::checkpoint_seal_blocks(bool last) {
+  Checkpoint& point = *checkpoint_;
+  std::size_t from = 0;
+  while (point.piece_used < piece_blocks) {
+    const std::size_t length = std::min(meta_payload_bytes_max, point.payload.size() - from);
+    if (length == 0 || (length < meta_payload_bytes_max && !last)) break;
+    const std::uint64_t index = point.blocks_written + point.piece_used;
+    const auto block = point.piece.span().subspan(point.piece_used * fs_block, fs_block);
+    std::fill(block.begin(), block.end(), std::byte{0});
+    std::memcpy(block.data() + meta_header_bytes, point.payload.data() + from, length);
     meta_seal(block, MetaHeader{.type = MetaType::checkpoint,
                                 .volume_id = volume_id_,
-                                .address = start + i,
+                                .address = layout_.slot_start[point.root.slot] + index,
                                 .generation = point.root.generation,
-                                .sequence = i,
+                                .sequence = index,
                                 .payload_bytes = static_cast<std::uint32_t>(length)});
+    from += length;
+    ++point.piece_used;
   }
-  point.leader->begin_background();
-  point.group = std::make_unique<BioGroup>(issuer.self(), device_);
-  point.group->write(start * fs_block, point.blocks.span());
-  lock.unlock();
+  point.payload.erase(point.payload.begin(),
+                      point.payload.begin() + static_cast<std::ptrdiff_t>(from));
+}
+
+// Writes the piece if it is full, or the last; else the next slice comes first.
+void Journal::checkpoint_write_piece() {
+  Checkpoint& point = *checkpoint_;
+  const bool full = point.piece_used == piece_blocks || (point.taken && point.payload.empty());
+  if (!full) {
+    point.leader->post(point.slice);
+    return;
+  }
+  const std::uint64_t start = layout_.slot_start[point.root.slot] + point.blocks_written;
+  point.group = std::make_unique<BioGroup>(point.leader->self(), device_);
+  point.group->write(start * fs_block, point.piece.span().first(point.piece_used * fs_block));
   point.group->start(&Journal::checkpoint_step_ended, this);
-  // Records that the checkpoint covers may still be wanted, and can go on meanwhile.
-  lock.lock();
-  pump(issuer, lock);
+}
+
+// Lock held. Requires: nothing of it is in flight, or posted.
+void Journal::checkpoint_give_up() noexcept {
+  if (!checkpoint_->taken) client_.end_snapshot();
+  Issuer::Impl& leader = *checkpoint_->leader;
+  checkpoint_.reset();
+  root_being_written_ = false;
+  leader.end_background();
 }
 
 void Journal::checkpoint_step_ended(BioGroup& group, void* owner) noexcept {
@@ -514,12 +580,15 @@ void Journal::checkpoint_step_ended(BioGroup& group, void* owner) noexcept {
   // After a failure elsewhere, too: a checkpoint must not make visible what a failed flush left
   // behind.
   if (!result.ok() || journal.error_) {
-    group.keep_if_unanswered(point.blocks);
+    group.keep_if_unanswered(point.piece);
     group.keep_if_unanswered(point.root_block);
-    journal.checkpoint_.reset();
-    journal.root_being_written_ = false;
-    leader.end_background();
+    journal.checkpoint_give_up();
     journal.fail(result, lock);
+    return;
+  }
+  if (point.step == Checkpoint::Step::write && !(point.taken && point.payload.empty())) {
+    point.blocks_written += std::exchange(point.piece_used, 0);
+    leader.post(point.slice);
     return;
   }
   const bool volatile_cache = journal.device_.geometry().volatile_cache;

@@ -34,6 +34,9 @@
 
 namespace handback {
 
+// What is taken of a checkpoint at a time, under the metadata lock. Tests make it small.
+inline std::atomic<std::size_t> checkpoint_slice_bytes{4 * meta_payload_bytes_max};
+
 // Somebody who needs the log durable up to a record.
 // Owner: the caller, until ended was entered.
 struct CommitWaiter {
@@ -55,8 +58,12 @@ class JournalClient {
  public:
   // The changes that freed these blocks are durable: they may be used again.
   virtual void blocks_reusable(const std::vector<BlockRun>& runs) noexcept = 0;
-  // All metadata as it is now.
-  virtual std::vector<std::byte> snapshot() = 0;
+  // Begins to take all metadata as it is now, in slices; returns the length in bytes.
+  virtual std::uint64_t begin_snapshot() = 0;
+  // Appends the next slice, about that long. False: nothing comes after it.
+  [[nodiscard]] virtual bool snapshot_slice(std::size_t bytes, std::vector<std::byte>& out) = 0;
+  // Called when it is complete, or given up.
+  virtual void end_snapshot() noexcept = 0;
 
  protected:
   ~JournalClient() = default;
@@ -95,6 +102,9 @@ class Journal {
   [[nodiscard]] std::uint64_t oldest_uncommitted_ns() const noexcept {
     return oldest_uncommitted_ns_;
   }
+  // Of the newest checkpoint that counts.
+  [[nodiscard]] std::uint64_t generation() const noexcept { return generation_; }
+  [[nodiscard]] bool checkpoint_running() const noexcept { return checkpoint_ != nullptr; }
   // A commit or a checkpoint is under way.
   [[nodiscard]] bool busy() const noexcept {
     return writing_ || checkpoint_ != nullptr || plug_.issuer != nullptr;
@@ -170,6 +180,10 @@ class Journal {
   void record_durable(Lock& lock);
   void start_checkpoint(Issuer::Impl& issuer, Lock& lock);
   static void checkpoint_step_ended(BioGroup& group, void* owner) noexcept;
+  static void checkpoint_slice(IssuerWork& work) noexcept;
+  void checkpoint_seal_blocks(bool last);
+  void checkpoint_write_piece();
+  void checkpoint_give_up() noexcept;
   void checkpoint_write_root(Lock& lock);
   void checkpoint_root_durable();
   void checkpoint_finished(Lock& lock);

@@ -13,6 +13,10 @@ namespace handback {
 Inode::Inode(std::uint64_t number, FileType file_type) : ino(number), type(file_type) {}
 Inode::~Inode() = default;
 
+namespace {
+constexpr std::uint64_t everything = ~std::uint64_t{0};
+}  // namespace
+
 bool name_is_valid(std::string_view name) noexcept {
   return !name.empty() && name.size() <= name_length_bytes_max && name != "." && name != ".." &&
          name.find('/') == std::string_view::npos && name.find('\0') == std::string_view::npos;
@@ -72,6 +76,8 @@ Inode* Metadata::add_inode(std::uint64_t ino, FileType type) {
 
 bool Metadata::add_entry(Inode& in, std::string_view name, std::uint64_t ino) {
   if (!name_is_valid(name)) return false;
+  changes_attributes(in);
+  changes_entry(in, name);
   // In a checkpoint they come in their order.
   const std::size_t before = in.entries.size();
   in.entries.emplace_hint(in.entries.end(), std::string(name), ino);
@@ -81,8 +87,14 @@ bool Metadata::add_entry(Inode& in, std::string_view name, std::uint64_t ino) {
   return true;
 }
 
+void Metadata::observe(MetadataObserver* observer) noexcept {
+  HB_ASSERT(observer == nullptr || observer_ == nullptr, "one at a time observes metadata");
+  observer_ = observer;
+}
+
 template <typename Edit>
-void Metadata::edit_extents(Inode& inode, Edit edit) {
+void Metadata::edit_extents(Inode& inode, std::uint64_t offset, std::uint64_t count, Edit edit) {
+  if (observer_ != nullptr) observer_->extents_will_change(inode, offset, count);
   const std::lock_guard guard(inode.map_lock);
   const std::size_t before = inode.extents.size();
   unwritten_blocks_ -= inode.extents.unwritten_blocks();
@@ -90,32 +102,36 @@ void Metadata::edit_extents(Inode& inode, Edit edit) {
   unwritten_blocks_ += inode.extents.unwritten_blocks();
   const std::size_t after = inode.extents.size();
   extent_count_ += after - before;  // Modulo 2^64, so a decrease works too.
-  snapshot_bytes_ += (after - before) * snapshot_extent_bytes;
+  // A checkpoint does not contain files without a name.
+  if (inode.nlink != 0) snapshot_bytes_ += (after - before) * snapshot_extent_bytes;
 }
 
 void Metadata::set_extents(Inode& inode, ExtentMap&& extents) {
-  edit_extents(inode, [&](ExtentMap& of) { of = std::move(extents); });
+  edit_extents(inode, 0, everything, [&](ExtentMap& of) { of = std::move(extents); });
 }
 
 void Metadata::map(Inode& inode, std::uint64_t offset, const Extent& extent,
                    std::vector<BlockRun>* freed) {
-  edit_extents(inode, [&](ExtentMap& extents) { extents.insert(offset, extent, freed); });
+  edit_extents(inode, offset, extent.count,
+               [&](ExtentMap& extents) { extents.insert(offset, extent, freed); });
 }
 
 void Metadata::unmap(Inode& inode, std::uint64_t offset, std::uint64_t count,
                      std::vector<BlockRun>* freed) {
-  edit_extents(inode, [&](ExtentMap& extents) { extents.erase(offset, count, freed); });
+  edit_extents(inode, offset, count,
+               [&](ExtentMap& extents) { extents.erase(offset, count, freed); });
 }
 
 void Metadata::set_size(Inode& inode, std::uint64_t size_bytes, std::int64_t mtime_ns,
                         std::vector<BlockRun>* freed) {
+  changes_attributes(inode);
   const std::uint64_t old_size = inode.size_bytes.load(std::memory_order_relaxed);
   inode.size_bytes.store(size_bytes, std::memory_order_release);
   inode.mtime_ns = mtime_ns;
   if (size_bytes >= old_size) return;
   const std::uint64_t first_beyond = round_up(size_bytes, fs_block) / fs_block;
-  edit_extents(inode,
-               [&](ExtentMap& extents) { extents.erase(first_beyond, ~std::uint64_t{0}, freed); });
+  edit_extents(inode, first_beyond, everything,
+               [&](ExtentMap& extents) { extents.erase(first_beyond, everything, freed); });
 }
 
 Inode* Metadata::directory(std::uint64_t ino) const noexcept {
@@ -143,6 +159,7 @@ const char* Metadata::apply(const Change& change, std::vector<BlockRun>* freed) 
     case ChangeKind::set_mtime: {
       Inode* inode = find(change.ino);
       if (inode == nullptr) return "the inode does not exist";
+      changes_attributes(*inode);
       inode->mtime_ns = change.mtime_ns;
       return nullptr;
     }
@@ -177,6 +194,7 @@ const char* Metadata::apply_link(const Change& change) {
   Inode* inode = find(change.ino);
   if (inode == nullptr || inode->type != FileType::regular) return "the inode is no file";
   if (inode->nlink == std::numeric_limits<std::uint32_t>::max()) return "it has too many names";
+  changes_attributes(*inode);
   ++inode->nlink;
   add_entry(*in, change.name, change.ino);
   in->mtime_ns = change.mtime_ns;
@@ -184,14 +202,17 @@ const char* Metadata::apply_link(const Change& change) {
 }
 
 void Metadata::free_blocks_of(Inode& inode, std::vector<BlockRun>* freed) {
-  edit_extents(inode, [&](ExtentMap& extents) { extents.erase(0, ~std::uint64_t{0}, freed); });
+  edit_extents(inode, 0, everything,
+               [&](ExtentMap& extents) { extents.erase(0, everything, freed); });
 }
 
 // One name less. Without names, an inode goes at once, or, if it is open, with its last handle.
 void Metadata::unlink_inode(Inode& inode, std::vector<BlockRun>* freed) {
+  if (inode.nlink == 1 && observer_ != nullptr) observer_->inode_will_go(inode);
+  changes_attributes(inode);
   --inode.nlink;
   if (inode.nlink != 0) return;
-  snapshot_bytes_ -= snapshot_inode_bytes;
+  snapshot_bytes_ -= snapshot_inode_bytes + inode.extents.size() * snapshot_extent_bytes;
   if (inode.type == FileType::directory) {
     snapshot_bytes_ -= snapshot_directory_bytes;
     --directory_count_;
@@ -221,6 +242,8 @@ const char* Metadata::apply_remove_name(const Change& change, std::vector<BlockR
   Inode* inode = find(entry->second);
   if (inode == nullptr) return "the inode does not exist";
   if (!inode->entries.empty()) return "the directory is not empty";
+  changes_attributes(*in);
+  changes_entry(*in, change.name);
   snapshot_bytes_ -= snapshot_entry_bytes + entry->first.size();
   in->entries.erase(entry);
   in->size_bytes.store(in->entries.size(), std::memory_order_relaxed);
@@ -250,6 +273,8 @@ const char* Metadata::apply_rename(const Change& change, std::vector<BlockRun>* 
     removal.name = change.name_to;
     if (const char* problem = apply_remove_name(removal, freed); problem != nullptr) return problem;
   }
+  changes_attributes(*from);
+  changes_entry(*from, change.name);
   const auto entry = from->entries.find(change.name);
   snapshot_bytes_ -= snapshot_entry_bytes + entry->first.size();
   from->entries.erase(entry);

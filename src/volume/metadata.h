@@ -20,6 +20,7 @@
 
 #include "volume/change.h"
 #include "volume/extent_map.h"
+#include "volume/metadata_observer.h"
 
 namespace handback {
 
@@ -105,6 +106,9 @@ class Metadata {
   // Each of these may become an extent of its own when it is written.
   [[nodiscard]] std::uint64_t unwritten_blocks() const noexcept { return unwritten_blocks_; }
 
+  // Who is told of changes from now on; null: nobody.
+  void observe(MetadataObserver* observer) noexcept;
+
   using Inodes = absl::btree_map<std::uint64_t, std::unique_ptr<Inode>>;
   [[nodiscard]] const Inodes& inodes() const noexcept { return inodes_; }
 
@@ -120,9 +124,17 @@ class Metadata {
   Inode* directory(std::uint64_t ino) const noexcept;
   void unlink_inode(Inode& inode, std::vector<BlockRun>* freed);
   void free_blocks_of(Inode& inode, std::vector<BlockRun>* freed);
+  // Of blocks [offset, offset + count) of the file.
   template <typename Edit>
-  void edit_extents(Inode& inode, Edit edit);
+  void edit_extents(Inode& inode, std::uint64_t offset, std::uint64_t count, Edit edit);
+  void changes_attributes(const Inode& inode) {
+    if (observer_ != nullptr) observer_->attributes_will_change(inode);
+  }
+  void changes_entry(const Inode& in, std::string_view name) {
+    if (observer_ != nullptr) observer_->entry_will_change(in, name);
+  }
 
+  MetadataObserver* observer_ = nullptr;
   Inodes inodes_;
   std::vector<std::unique_ptr<Inode>> orphans_;  // Without a name, still open.
   std::uint64_t next_ino_ = 0;

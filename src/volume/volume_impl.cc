@@ -5,7 +5,7 @@
 #include <limits>
 
 #include "base/assert.h"
-#include "volume/snapshot.h"
+#include "volume/snapshot_writer.h"
 
 namespace handback {
 
@@ -84,14 +84,27 @@ void VolumeImpl::blocks_reusable(const std::vector<BlockRun>& runs) noexcept {
     allocator_->release(run);
 }
 
-std::vector<std::byte> VolumeImpl::snapshot_encode_locked() const {
-  return snapshot_encode(*metadata_);
+std::uint64_t VolumeImpl::begin_snapshot() {
+  snapshot_ = std::make_unique<SnapshotWriter>(*metadata_);
+  return snapshot_->bytes();
+}
+
+bool VolumeImpl::snapshot_slice(std::size_t bytes, std::vector<std::byte>& out) {
+  return snapshot_->next(bytes, out);
+}
+
+void VolumeImpl::end_snapshot() noexcept {
+  snapshot_.reset();
 }
 
 VolumeInfo VolumeImpl::info() const {
   const std::lock_guard guard(metadata_lock_);
-  return volume_info(superblock_, *metadata_, allocator_->free_blocks() + journal_.blocks_waiting(),
-                     journal_.log_used_blocks());
+  VolumeInfo info =
+      volume_info(superblock_, *metadata_, allocator_->free_blocks() + journal_.blocks_waiting(),
+                  journal_.log_used_blocks());
+  info.checkpoint_generation = journal_.generation();
+  info.checkpoint_running = journal_.checkpoint_running();
+  return info;
 }
 
 std::uint64_t VolumeImpl::blocks_waiting() const {

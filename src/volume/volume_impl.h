@@ -128,8 +128,9 @@ class VolumeImpl final : private JournalClient {
   [[nodiscard]] std::int64_t realtime_ns() const noexcept { return environment_.realtime_ns(); }
 
   void blocks_reusable(const std::vector<BlockRun>& runs) noexcept override;
-  std::vector<std::byte> snapshot() override { return snapshot_encode_locked(); }
-  std::vector<std::byte> snapshot_encode_locked() const;
+  std::uint64_t begin_snapshot() override;
+  bool snapshot_slice(std::size_t bytes, std::vector<std::byte>& out) override;
+  void end_snapshot() noexcept override;
 
   // --- with metadata_lock held ---
   struct Place {
@@ -161,6 +162,7 @@ class VolumeImpl final : private JournalClient {
   std::uint64_t commit_interval_ns_;
   mutable RankedMutex metadata_lock_{LockRank::metadata};
   std::unique_ptr<Metadata> metadata_;
+  std::unique_ptr<class SnapshotWriter> snapshot_;  // While a checkpoint is being taken.
   std::unique_ptr<Allocator> allocator_;
   Journal journal_;
   std::shared_ptr<PollHook> hook_;
