@@ -194,6 +194,12 @@ class Volume {
   [[nodiscard]] static Result<void> format(Issuer& issuer, BlockDevice& device,
                                            const FormatOptions& options = {});
 
+  // Lets a volume that nobody has open use all of its device, which has become larger. Its log and
+  // its room for metadata stay as they were. A power cut leaves it as it was, or grown. Afterwards
+  // older programs, which do not know of growing, refuse it. Returns its size in bytes; if there is
+  // nothing to gain, nothing is written. Errors: as open(), and read_only, too_large.
+  [[nodiscard]] static Result<std::uint64_t> grow(Issuer& issuer, BlockDevice& device);
+
   // Opens, recovers if needed, and reports. Writes nothing until everything was checked.
   // Errors: damaged (names block and reason), version, invalid (no volume), io, busy (open in this
   // process).

@@ -21,8 +21,8 @@ struct CopyOfSuperblock {
   Problems problems;
 };
 
-void check_layout_fields(const Layout& layout, Problems* problems) {
-  const Layout right = layout_for(layout.total_blocks);
+void check_layout_fields(const Layout& layout, std::uint64_t formatted_blocks, Problems* problems) {
+  const Layout right = layout_grown(formatted_blocks, layout.total_blocks);
   const auto field = [&](const char* name, std::uint64_t is, std::uint64_t should) {
     if (is == should) return;
     problems->push_back(
@@ -42,7 +42,7 @@ void check_superblock_fields(std::span<const std::byte> payload, Problems* probl
   static_cast<void>(in.get<std::uint16_t>());
   const auto minor = in.get<std::uint16_t>();
   const auto block_bytes = in.get<std::uint32_t>();
-  static_cast<void>(in.get<std::uint64_t>());
+  const auto features = in.get<std::uint64_t>();
   Layout layout;
   layout.total_blocks = in.get<std::uint64_t>();
   layout.log_start = in.get<std::uint64_t>();
@@ -54,6 +54,8 @@ void check_superblock_fields(std::span<const std::byte> payload, Problems* probl
   layout.data_end = in.get<std::uint64_t>();
   static_cast<void>(in.get<std::int64_t>());
   const std::string_view label = in.get_string();
+  const bool grown = (features & feature_grown) != 0;
+  const auto formatted = grown ? in.get<std::uint64_t>() : layout.total_blocks;
   if (!in.ok()) {
     problems->push_back({"payload_bytes", "is too short for its fields"});
     return;
@@ -64,8 +66,12 @@ void check_superblock_fields(std::span<const std::byte> payload, Problems* probl
       layout.total_blocks > volume_size_bytes_max / fs_block) {
     problems->push_back(
         {"total_blocks", fmt::format("is {}, which is out of bounds", layout.total_blocks)});
+  } else if (grown &&
+             (formatted < volume_size_bytes_min / fs_block || formatted >= layout.total_blocks)) {
+    problems->push_back(
+        {"formatted_blocks", fmt::format("is {}, which is out of bounds", formatted)});
   } else {
-    check_layout_fields(layout, problems);
+    check_layout_fields(layout, formatted, problems);
   }
   if (label.size() > label_bytes_max || label.find('\0') != std::string_view::npos)
     problems->push_back({"label", "is longer than 63 bytes or holds a NUL"});
@@ -109,6 +115,8 @@ std::optional<FieldProblem> difference(const Superblock& first, const Superblock
   if (first.volume_id != second.volume_id) return differs("volume_id");
   if (first.version_minor != second.version_minor) return differs("version_minor");
   if (first.layout != second.layout) return differs("total_blocks");
+  if (first.incompatible_features != second.incompatible_features)
+    return differs("incompatible_features");
   if (first.created_ns != second.created_ns) return differs("created_ns");
   if (first.label != second.label) return differs("label");
   return std::nullopt;

@@ -22,4 +22,12 @@ Layout layout_for(std::uint64_t total_blocks) noexcept {
   return layout;
 }
 
+Layout layout_grown(std::uint64_t formatted_blocks, std::uint64_t total_blocks) noexcept {
+  Layout layout = layout_for(formatted_blocks);
+  layout.total_blocks = total_blocks;
+  layout.data_end = total_blocks - 1;
+  layout.backup_superblock = total_blocks - 1;
+  return layout;
+}
+
 }  // namespace handback

@@ -17,6 +17,9 @@ inline constexpr std::uint16_t format_version_major = 2;  // Must match.
 inline constexpr std::uint16_t format_version_minor =
     0;  // May be newer: readers ignore what they do not know.
 
+// Bits of incompatible_features that this program knows.
+inline constexpr std::uint64_t feature_grown = 1;  // The areas are those of a smaller volume.
+
 enum class MetaType : std::uint16_t { superblock = 1, root = 2, checkpoint = 3, log_record = 4 };
 
 using VolumeId = std::array<std::byte, 16>;
@@ -46,6 +49,10 @@ struct Layout {
 };
 
 [[nodiscard]] Layout layout_for(std::uint64_t total_blocks) noexcept;
+// Of a volume that was formatted with `formatted_blocks` and has grown since: the log and the
+// checkpoint areas stay, the data area becomes longer.
+[[nodiscard]] Layout layout_grown(std::uint64_t formatted_blocks,
+                                  std::uint64_t total_blocks) noexcept;
 
 // Encoded sizes within a checkpoint, for the account of the checkpoint area.
 inline constexpr std::uint64_t snapshot_header_bytes = 16;

@@ -42,6 +42,12 @@ class PowerCutDevice final : public BlockDeviceDecorator {
   template <typename Random>
   void image_at(std::uint64_t moment, Random& random, std::span<std::byte> target) const {
     std::fill(target.begin(), target.end(), std::byte{0});
+    lay_over(moment, random, target);
+  }
+
+  // The same over what `target`, the device before, holds already.
+  template <typename Random>
+  void lay_over(std::uint64_t moment, Random& random, std::span<std::byte> target) const {
     // One choice for the whole image makes the extremes (nothing, everything) as likely as
     // mixtures.
     const unsigned keep_of_8 = static_cast<unsigned>(random() % 9);

@@ -25,12 +25,19 @@ void seal_payload(std::span<std::byte> block, std::span<const std::byte> payload
 
 // The layout that the superblock claims is taken only if it is the one this format prescribes:
 // every later bound is derived from it.
-std::string layout_problem(const Layout& layout) {
+std::string layout_problem(const Superblock& superblock) {
+  const Layout& layout = superblock.layout;
   if (layout.total_blocks < volume_size_bytes_min / fs_block)
     return "total_blocks is below the minimum";
   if (layout.total_blocks > volume_size_bytes_max / fs_block)
     return "total_blocks is beyond the maximum";
-  if (layout != layout_for(layout.total_blocks) &&
+  std::uint64_t formatted = layout.total_blocks;
+  if ((superblock.incompatible_features & feature_grown) != 0) {
+    formatted = superblock.formatted_blocks;
+    if (formatted < volume_size_bytes_min / fs_block || formatted >= layout.total_blocks)
+      return "formatted_blocks is out of bounds";
+  }
+  if (layout != layout_grown(formatted, layout.total_blocks) &&
       !planted(PlantedBug::superblock_layout_unchecked))
     return "the areas are not where their sizes put them";
   return {};
@@ -56,6 +63,7 @@ void superblock_encode(const Superblock& superblock, std::uint64_t address,
   out.put(superblock.layout.data_end);
   out.put(superblock.created_ns);
   out.put_string(superblock.label);
+  if ((superblock.incompatible_features & feature_grown) != 0) out.put(superblock.formatted_blocks);
   seal_payload(
       block, payload,
       MetaHeader{
@@ -85,8 +93,8 @@ Result<Superblock> superblock_decode(std::span<const std::byte> block, std::uint
                     "copy its files out with the version that made it",
                     superblock.version_major, superblock.version_minor));
   }
-  if (in.ok() &&
-      (superblock.version_major != format_version_major || superblock.incompatible_features != 0)) {
+  if (in.ok() && (superblock.version_major != format_version_major ||
+                  (superblock.incompatible_features & ~feature_grown) != 0)) {
     return fail(
         Errc::version,
         fmt::format(
@@ -107,6 +115,8 @@ Result<Superblock> superblock_decode(std::span<const std::byte> block, std::uint
   layout.backup_superblock = layout.total_blocks - 1;
   superblock.created_ns = in.get<std::int64_t>();
   superblock.label = in.get_string();
+  if ((superblock.incompatible_features & feature_grown) != 0)
+    superblock.formatted_blocks = in.get<std::uint64_t>();
   if (!in.ok()) {
     return fail(Errc::damaged,
                 fmt::format("superblock (block {}): too short for its fields", address));
@@ -115,7 +125,7 @@ Result<Superblock> superblock_decode(std::span<const std::byte> block, std::uint
     return fail(Errc::damaged, fmt::format("superblock (block {}): fs_block_bytes is {}, not {}",
                                            address, superblock.fs_block_bytes, fs_block));
   }
-  if (const std::string problem = layout_problem(layout); !problem.empty()) {
+  if (const std::string problem = layout_problem(superblock); !problem.empty()) {
     return fail(Errc::damaged, fmt::format("superblock (block {}): {}", address, problem));
   }
   return superblock;

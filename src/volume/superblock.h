@@ -16,11 +16,12 @@ struct Superblock {
   VolumeId volume_id{};
   std::uint16_t version_major = format_version_major;
   std::uint16_t version_minor = format_version_minor;
-  std::uint64_t incompatible_features = 0;  // Any bit: this program must not open it.
+  std::uint64_t incompatible_features = 0;  // A bit that is not known: it must not be opened.
   std::uint32_t fs_block_bytes = fs_block;
   Layout layout;
   std::int64_t created_ns = 0;
   std::string label;
+  std::uint64_t formatted_blocks = 0;  // With feature_grown: total_blocks when it was formatted.
 };
 
 struct Root {
