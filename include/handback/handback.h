@@ -13,6 +13,7 @@
 #include <handback/issuer.h>
 #include <handback/kiocb.h>
 #include <handback/memory_device.h>
+#include <handback/repair.h>
 #include <handback/route.h>
 #include <handback/sim.h>
 #include <handback/simulation.h>

@@ -18,7 +18,7 @@ Result<void> VolumeCheck::run() {
   check_tree();
   if (Step step = check_log(); !step) return step;
   check_extents();
-  return {};
+  return look_for_a_newer_checkpoint();
 }
 
 CheckReport VolumeCheck::report() const {

@@ -34,6 +34,8 @@ class VolumeCheck {
   // --- for a repair; after a run without a finding that has no remedy ---
   [[nodiscard]] const Superblock& superblock() const noexcept { return *superblock_; }
   [[nodiscard]] const Root& root() const noexcept { return *root_; }
+  // Of root_blocks: where that one was read. The other may be older.
+  [[nodiscard]] std::size_t root_copy() const noexcept { return root_copy_; }
   // As the log leaves it, with counts corrected. Null: it could not be read.
   [[nodiscard]] const Metadata* metadata() const noexcept { return metadata_.get(); }
   [[nodiscard]] std::uint64_t log_head() const noexcept { return log_head_; }
@@ -51,11 +53,11 @@ class VolumeCheck {
   // check_superblock.cc
   Step check_superblocks();
   Step check_roots();
-  Step look_for_a_newer_checkpoint(std::size_t damaged_root);
 
   // check_checkpoint.cc
   Step check_checkpoint();
   Step read_checkpoint(std::vector<std::byte>* payload, bool* whole);
+  Step look_for_a_newer_checkpoint();
 
   // check_tree.cc
   void check_tree();
@@ -78,6 +80,8 @@ class VolumeCheck {
 
   std::optional<Superblock> superblock_;
   std::optional<Root> root_;
+  std::size_t root_copy_ = 0;
+  std::optional<std::size_t> damaged_root_;  // While the other is good.
   RecoveryReport recovery_;
   CheckTables tables_;
   std::unique_ptr<Metadata> metadata_;

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/bytes.h"
+#include "base/planted_bug.h"
 #include "volume/check.h"
 #include "volume/check_header.h"
 #include "volume/snapshot.h"
@@ -96,6 +97,41 @@ Result<void> VolumeCheck::check_checkpoint() {
   } else if (findings_.total() == before) {
     findings_.refused(start, "checkpoint", "contents", problem);
   }
+  return {};
+}
+
+// A root is damaged. If it was the newer one, what it named was durable, and the log may hold less.
+// If a power cut damaged it while it was written, nothing is lost. Where the checkpoint that it may
+// have named says just what was read, it does not matter which.
+Result<void> VolumeCheck::look_for_a_newer_checkpoint() {
+  if (!damaged_root_ || planted(PlantedBug::repair_ignores_newer_checkpoint)) return {};
+  const std::uint64_t start = superblock_->layout.slot_start[1 - root_->slot];
+  std::uint64_t generation = 0;
+  std::vector<std::byte> payload;
+  AlignedBuffer block(fs_block);
+  for (std::uint64_t i = 0; i < superblock_->layout.slot_blocks; ++i) {
+    if (Step step = read(start + i, block); !step) return step;
+    MetaHeader header;
+    if (meta_open(block.span(), MetaType::checkpoint, start + i, &superblock_->volume_id,
+                  &header) != MetaFault::none ||
+        header.generation <= root_->generation || header.sequence != i ||
+        (i != 0 && header.generation != generation)) {
+      break;
+    }
+    generation = header.generation;
+    const auto bytes = meta_payload(block.span(), header);
+    payload.insert(payload.end(), bytes.begin(), bytes.end());
+    if (header.payload_bytes != meta_payload_bytes_max) break;
+  }
+  if (generation == 0 || (metadata_ != nullptr && snapshot_encode(*metadata_) == payload))
+    return {};
+  findings_.noticed(
+      root_blocks[*damaged_root_], "root", "generation",
+      fmt::format("may have named the checkpoint of generation {} in block {}, newer than the one "
+                  "that is used, and not the same",
+                  generation, start),
+      "if a power cut damaged it, nothing is lost; if it decayed, changes are lost that were "
+      "durable");
   return {};
 }
 

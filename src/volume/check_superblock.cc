@@ -265,8 +265,8 @@ Result<void> VolumeCheck::check_roots() {
     }
     return {};
   }
-  root_ =
-      roots[0] && (!roots[1] || roots[0]->generation >= roots[1]->generation) ? roots[0] : roots[1];
+  root_copy_ = roots[0] && (!roots[1] || roots[0]->generation >= roots[1]->generation) ? 0 : 1;
+  root_ = roots[root_copy_];
   recovery_.checkpoint_generation = root_->generation;
   for (std::size_t i = 0; i < root_blocks.size(); ++i) {
     for (const FieldProblem& problem : problems[i]) {
@@ -277,8 +277,7 @@ Result<void> VolumeCheck::check_roots() {
                      "decayed; the next checkpoint rewrites it",
           roots[i] ? Remedy::none : Remedy::root);
     }
-    if (roots[i]) continue;
-    if (Step step = look_for_a_newer_checkpoint(i); !step) return step;
+    if (!roots[i]) damaged_root_ = i;
   }
   if (!roots[0] || !roots[1]) return {};
   const std::uint64_t first = roots[0]->generation;
@@ -299,28 +298,6 @@ Result<void> VolumeCheck::check_roots() {
                     std::max(first, second), root_blocks[1 - older]),
         "the other root is used; there is no second copy to fall back on", Remedy::root);
   }
-  return {};
-}
-
-// A root is damaged. If it was the newer one, what it named may have been durable, and what the
-// log holds may be less.
-Result<void> VolumeCheck::look_for_a_newer_checkpoint(std::size_t damaged_root) {
-  const std::uint64_t start = superblock_->layout.slot_start[1 - root_->slot];
-  AlignedBuffer block(fs_block);
-  if (Step step = read(start, block); !step) return step;
-  MetaHeader header;
-  if (meta_open(block.span(), MetaType::checkpoint, start, &superblock_->volume_id, &header) !=
-          MetaFault::none ||
-      header.generation <= root_->generation) {
-    return {};
-  }
-  findings_.noticed(
-      root_blocks[damaged_root], "root", "generation",
-      fmt::format("may have named the checkpoint of generation {} in block {}, newer than the one "
-                  "that is used",
-                  header.generation, start),
-      "if a power cut damaged it, nothing is lost; if it decayed, changes are lost that were "
-      "durable");
   return {};
 }
 

@@ -156,6 +156,7 @@ int run_command_line(const std::vector<std::string>& arguments, const Context& o
   add_stat_command(app, context);
   add_name_commands(app, context);
   add_volume_commands(app, context);
+  add_check_command(app, context);
   add_trace_command(app, context);
   add_bench_command(app, context);
 
@@ -173,7 +174,7 @@ int run_command_line(const std::vector<std::string>& arguments, const Context& o
     print_error(fmt::format("{}; see 'handback{} --help'", printable(error.what()), name));
     return exit_usage;
   }
-  return run_action(context);
+  return context.parse_only ? exit_ok : run_action(context);
 }
 
 }  // namespace tool

@@ -16,6 +16,7 @@ struct Context {
   handback::HostEngine engine = handback::HostEngine::automatic;
   // Set by the command that was named; returns the exit code or throws Failure.
   std::function<int()> action;
+  bool parse_only = false;  // The line is looked at, and nothing is done.
 
   [[nodiscard]] SessionOptions reading() const {
     SessionOptions options;
@@ -52,6 +53,7 @@ void add_cat_command(CLI::App& app, Context& context);
 void add_name_commands(CLI::App& app, Context& context);
 void add_list_commands(CLI::App& app, Context& context);
 void add_stat_command(CLI::App& app, Context& context);
+void add_check_command(CLI::App& app, Context& context);
 void add_volume_commands(CLI::App& app, Context& context);
 void add_trace_command(CLI::App& app, Context& context);
 void add_bench_command(CLI::App& app, Context& context);

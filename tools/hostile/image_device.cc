@@ -104,13 +104,24 @@ handback::IoResult ImageDevice::carry_out(handback::Bio& bio) noexcept {
     counters_.blocks_read += (bio.length + block_bytes - 1) / block_bytes;
     if (counters_.writes != 0) ++counters_.reads_after_a_write;
   }
+  std::uint64_t arrives = bio.length;
+  if (bio.op == handback::BioOp::write && writes_left_ != never) {
+    if (writes_left_ == 0) {
+      arrives = std::min<std::uint64_t>(torn_bytes_, arrives);
+      torn_bytes_ = 0;
+    } else {
+      --writes_left_;
+    }
+  }
   std::byte* at = now_.data() + bio.addr;
   for (unsigned i = 0; i < bio.segment_count; ++i) {
     const iovec& segment = bio.segments[i];
     if (bio.op == handback::BioOp::read) {
       std::memcpy(segment.iov_base, at, segment.iov_len);
     } else {
-      std::memcpy(at, segment.iov_base, segment.iov_len);
+      const std::uint64_t length = std::min<std::uint64_t>(arrives, segment.iov_len);
+      std::memcpy(at, segment.iov_base, length);
+      arrives -= length;
     }
     at += segment.iov_len;
   }

@@ -42,6 +42,14 @@ class ImageDevice final : public handback::BlockDevice {
   [[nodiscard]] const Counters& counters() const noexcept { return counters_; }
   void reset_counters() noexcept { counters_ = {}; }
 
+  // The power goes in the middle of the write after the next `writes`, of which the first
+  // `torn_bytes` arrive. What comes later is lost, and called good.
+  void cut_after(std::uint64_t writes, std::uint64_t torn_bytes) noexcept {
+    writes_left_ = writes;
+    torn_bytes_ = torn_bytes;
+  }
+  void power_on() noexcept { writes_left_ = never; }
+
   handback::IoResult carry_out(handback::Bio& bio) noexcept;
 
  private:
@@ -54,6 +62,9 @@ class ImageDevice final : public handback::BlockDevice {
   std::vector<bool> touched_;
   std::vector<std::uint64_t> touched_list_;  // Blocks.
   Counters counters_;
+  static constexpr std::uint64_t never = ~std::uint64_t{0};
+  std::uint64_t writes_left_ = never;
+  std::uint64_t torn_bytes_ = 0;
 };
 
 }  // namespace hostile

@@ -321,5 +321,44 @@ TEST_F(BadVolume, FindingsAreListedAsJsonToo) {
   EXPECT_NE(json["findings"][0]["consequence"], "");
 }
 
+TEST_F(BadVolume, ARepairSaysWhatItWillDoAndHasTheExitCodesOfFsck) {
+  const std::string image = make_filled();
+  EXPECT_EQ(run({"check", image, "--repair"}).exit_code, 0);
+  flip(image, 2 * block + 70);
+  const std::string before = read_file(image);
+  const std::string step = "write the root in block 2 anew from the one in block 1";
+  const Ran dry = run({"check", image, "--repair", "--dry-run"});
+  EXPECT_EQ(dry.exit_code, 4);
+  EXPECT_THAT(dry.out, HasSubstr(step));
+  // Nobody is there to be asked.
+  const Ran unasked = run({"check", image, "--repair"});
+  EXPECT_EQ(unasked.exit_code, 4);
+  EXPECT_THAT(unasked.out, HasSubstr("--yes"));
+  EXPECT_TRUE(read_file(image) == before);
+  const Ran done = run({"check", image, "--repair", "--yes", "--json"});
+  EXPECT_EQ(done.exit_code, 1);
+  const auto json = nlohmann::json::parse(done.out);
+  EXPECT_EQ(json["repair"]["outcome"], "repaired");
+  EXPECT_EQ(json["repair"]["plan"][0], step);
+  EXPECT_EQ(json["repair"]["blocks_written"], 1);
+  EXPECT_RAN(run({"check", image}));
+  EXPECT_TRUE(run({"cat", image, "/a"}).out == read_file(path("a")));
+}
+
+TEST_F(BadVolume, ARepairThatWouldTakeAGuessIsRefusedUntouched) {
+  const std::string image = make_filled();
+  flip(image, 1 * block + 70);
+  flip(image, 2 * block + 70);
+  const std::string before = read_file(image);
+  const Ran ran = run({"check", image, "--repair", "--yes"});
+  EXPECT_EQ(ran.exit_code, 4);
+  EXPECT_THAT(ran.out, HasSubstr("root (block 1), checksum"));
+  EXPECT_THAT(ran.out, HasSubstr("nothing was changed"));
+  EXPECT_TRUE(read_file(image) == before);
+  EXPECT_EQ(run({"check", path("missing"), "--repair"}).exit_code, 8);
+  EXPECT_EQ(run({"check", image, "--dry-run"}).exit_code, 2);
+  EXPECT_EQ(run({"check", image, "--repair", "--dry-run", "--yes"}).exit_code, 2);
+}
+
 }  // namespace
 }  // namespace tool::testing
