@@ -131,6 +131,47 @@ TEST(VolumePreallocateFault, LeavesSpaceUnwrittenIfTheZerosFail) {
   issuer->detach(device);
 }
 
+// What an initialised extent shows is on the device before the log says so, and what is zeroed for
+// it is confirmed before.
+TEST(VolumePreallocateOrder, ZerosAreDurableBeforeTheRecordThatShowsThem) {
+  auto memory = make_memory_device({.size_bytes = 4 << 20});
+  PowerCutDevice device(*memory, true, false);
+  ReorderDevice ordered(device);
+  auto issuer = must(Issuer::create());
+  must(Volume::format(*issuer, ordered));
+  auto volume = must(Volume::open(*issuer, ordered));
+  auto file = must(volume->open_file(*issuer, "/f", {.create = true}));
+  must(volume->sync(*issuer));
+  ordered.forget();
+  must(file->preallocate(*issuer, 0, 4 * block, initialised));
+  must(volume->sync(*issuer));
+  EXPECT_EQ(ordered.history(), (std::vector<std::string>{"write", "flush", "write", "flush"}));
+  file.reset();
+  volume.reset();
+  issuer->detach(ordered);
+}
+
+TEST(VolumePreallocateOrder, AnUnconfirmedWriteIsConfirmedBeforeItsBlocksAreZeroed) {
+  auto memory = make_memory_device({.size_bytes = 4 << 20});
+  ReorderDevice ordered(*memory);
+  auto issuer = must(Issuer::create());
+  must(Volume::format(*issuer, ordered));
+  auto volume = must(Volume::open(*issuer, ordered));
+  auto file = must(volume->open_file(*issuer, "/f", {.create = true}));
+  must(volume->sync(*issuer));
+  const AlignedBuffer data = pattern(4 * block, 1);
+  Aiocb request;
+  request.prepare_write(*file, 0, data.span(), KiocbFlags::dsync);
+  ASSERT_TRUE(issuer->run(request).ok());
+  must(file->zero_range(*issuer, 0, 4 * block));
+  ordered.forget();
+  must(file->preallocate(*issuer, 0, 4 * block, initialised));
+  EXPECT_EQ(ordered.history(), (std::vector<std::string>{"write", "write"}));
+  file.reset();
+  volume.reset();
+  issuer->detach(ordered);
+}
+
 // At any moment a file that was initialised holds zeros or what was written, never what the blocks
 // held before; what zero_range() left of an unconfirmed write comes back neither torn nor at all.
 class VolumePreallocateCrash : public ::testing::TestWithParam<bool> {};
