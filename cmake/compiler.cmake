@@ -39,6 +39,14 @@ if(HANDBACK_SANITIZE)
   target_compile_options(handback_flags INTERFACE -Wno-maybe-uninitialized)
 endif()
 
+if(HANDBACK_FUZZ)
+  if(NOT CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+    message(FATAL_ERROR "HANDBACK_FUZZ needs clang: -DCMAKE_CXX_COMPILER=clang++-19")
+  endif()
+  # What the search is led by; the programs that are fuzzers link the rest.
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
+
 if(HANDBACK_PLANTED_BUGS)
   add_compile_definitions(HANDBACK_PLANTED_BUGS)
 endif()
