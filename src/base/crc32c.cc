@@ -4,10 +4,13 @@
 
 #include <algorithm>
 
+#include "base/planted_bug.h"
+
 namespace handback {
 
 std::uint32_t crc32c(std::span<const std::byte> bytes, std::uint32_t seed) noexcept {
-  std::uint32_t state = ~seed;
+  std::uint32_t state =
+      planted(PlantedBug::crc_forgets_what_came_before) ? ~std::uint32_t{0} : ~seed;
   // ISA-L takes an int length and, by an old signature, a pointer to non-const bytes that it only
   // reads.
   constexpr std::size_t chunk_bytes_max = std::size_t{1} << 30;

@@ -10,6 +10,7 @@
 
 #include "base/concurrency.h"
 #include "base/context.h"
+#include "base/planted_bug.h"
 #include "base/shield.h"
 
 namespace handback {
@@ -32,7 +33,8 @@ class BasicLeafLock {
   }
 
   void unlock() noexcept {
-    if (state_.exchange(free_, std::memory_order_release) == contended_) [[unlikely]]
+    if (state_.exchange(free_, std::memory_order_release) == contended_ &&
+        !planted(PlantedBug::leaf_lock_forgets_waiters)) [[unlikely]]
       state_.notify_one();
     if constexpr (Concurrency::leaf_rank_checked) rank_released(LockRank::leaf);
     shield_lower();
@@ -47,6 +49,8 @@ class BasicLeafLock {
     while (state_.exchange(contended_, std::memory_order_acquire) != free_) {
       state_.wait(contended_, std::memory_order_relaxed);
     }
+    if (planted(PlantedBug::leaf_lock_says_uncontended))
+      state_.store(held_, std::memory_order_relaxed);
   }
 
   static constexpr std::uint32_t free_ = 0;

@@ -1,5 +1,7 @@
 #include <handback/route.h>
 
+#include "base/planted_bug.h"
+
 namespace handback {
 
 std::string_view to_string(Route route) noexcept {
@@ -65,10 +67,11 @@ namespace {
 // Why the completion needs a task, or `none` if nothing is left to do but what its handler does
 // after a read that succeeded or a pure overwrite.
 RouteReason work_left(const CompletionFacts& facts) noexcept {
-  if (facts.failed) return RouteReason::error;
+  if (facts.failed && !planted(PlantedBug::route_error_settles_inline)) return RouteReason::error;
   if (!facts.write) return RouteReason::none;
   if (facts.extending) return RouteReason::extending;
-  if (facts.unwritten) return RouteReason::unwritten;
+  if (facts.unwritten && !planted(PlantedBug::route_forgets_unwritten))
+    return RouteReason::unwritten;
   if (facts.new_extent) return RouteReason::new_extent;
   if (facts.shared) return RouteReason::shared;
   if (facts.needs_sync) return RouteReason::dsync;
@@ -83,7 +86,8 @@ RouteDecision route_completion(const CompletionFacts& facts) noexcept {
   RouteReason reason = work_left(facts);
   const Acts needed = reason == RouteReason::none ? facts.handler_pure : facts.handler_task;
   // Whoever must wait may do so nowhere but on a worker, whatever the I/O was.
-  if (contains(needed, Acts::wait)) return {Route::worker, RouteReason::handler_waits};
+  if (contains(needed, Acts::wait) && !planted(PlantedBug::route_waits_on_the_issuer))
+    return {Route::worker, RouteReason::handler_waits};
   if (reason == RouteReason::none) {
     if (!contains(grants(Context::device), needed)) {
       reason = RouteReason::handler_needs;

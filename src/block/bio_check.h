@@ -5,6 +5,7 @@
 #include <handback/block_device.h>
 
 #include "base/align.h"
+#include "base/planted_bug.h"
 
 namespace handback {
 
@@ -44,14 +45,16 @@ namespace handback {
   if (!is_aligned(lengths, geometry.logical_block_bytes)) {
     return IoResult::failure(Errc::invalid, IoDetail::length_unaligned);
   }
-  if (!is_aligned(addresses, geometry.memory_alignment_bytes)) {
+  if (!is_aligned(addresses, geometry.memory_alignment_bytes) &&
+      !planted(PlantedBug::bio_memory_alignment_unchecked)) {
     return IoResult::failure(Errc::invalid, IoDetail::buffer_unaligned);
   }
   if (bio.length > geometry.transfer_bytes_max) {
     return IoResult::failure(Errc::invalid, IoDetail::length_beyond_limit);
   }
   if (bio.op == BioOp::write && geometry.read_only) return IoResult::failure(Errc::read_only);
-  if (bio.length > geometry.size_bytes || bio.addr > geometry.size_bytes - bio.length) {
+  if (!planted(PlantedBug::bio_end_unchecked) &&
+      (bio.length > geometry.size_bytes || bio.addr > geometry.size_bytes - bio.length)) {
     return IoResult::failure(Errc::too_large, IoDetail::offset_beyond_limit);
   }
   return IoResult::success(0);

@@ -5,6 +5,7 @@
 #include <ctime>
 
 #include "base/assert.h"
+#include "base/planted_bug.h"
 
 namespace handback {
 namespace {
@@ -61,6 +62,10 @@ IoResult DeadlineLane::no_memory() noexcept {
 // True for one of the two that want the shadow: the answer and the deadline.
 bool DeadlineLane::claim(Shadow& shadow, ShadowState as) noexcept {
   ShadowState expected = ShadowState::in_flight;
+  if (planted(PlantedBug::deadline_claimed_twice)) {
+    shadow.state.store(as, std::memory_order_release);
+    return true;
+  }
   return shadow.state.compare_exchange_strong(expected, as, std::memory_order_acq_rel,
                                               std::memory_order_acquire);
 }
@@ -125,6 +130,7 @@ unsigned DeadlineLane::grow_older() noexcept {
   unsigned ended = 0;
   pool_.for_each([&](Shadow& shadow) {
     if (shadow.state.load(std::memory_order_relaxed) != ShadowState::in_flight) return;
+    if (planted(PlantedBug::deadline_never_fires)) return;
     if (++shadow.age > deadline_ticks && end_late(shadow)) ++ended;
   });
   return ended;
@@ -141,7 +147,7 @@ bool DeadlineLane::end_late(Shadow& shadow) noexcept {
   Bio& original = *shadow.original;
   ++ended_here_;
   // Before the end: who has seen one bio time out sees no later one succeed.
-  rule_.poisoned.store(true, std::memory_order_release);
+  rule_.poisoned.store(!planted(PlantedBug::deadline_does_not_poison), std::memory_order_release);
   original.result = IoResult::failure(Errc::timed_out, IoDetail::missed_deadline);
   original.end_io(original);
   return true;

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/context.h"
+#include "base/planted_bug.h"
 
 namespace handback {
 
@@ -31,7 +32,7 @@ struct Shadow : Bio {
   // Becomes what the device below sees of `bio`. Owner only.
   void stand_in_for(Bio& bio) noexcept {
     op = bio.op;
-    fua = bio.fua;
+    fua = bio.fua && !planted(PlantedBug::shadow_loses_fua);
     segment_count = bio.segment_count;
     ioprio = bio.ioprio;
     length = bio.length;

@@ -1,6 +1,7 @@
 #include <handback/iomap.h>
 
 #include "base/align.h"
+#include "base/planted_bug.h"
 
 namespace handback {
 namespace {
@@ -37,7 +38,8 @@ IoResult dio_check(const Kiocb& kiocb, IovView iov, const Geometry& geometry) no
   std::uint64_t length = 0;
   for (std::uint32_t i = 0; i < iov.count; ++i) {
     const iovec& segment = iov.segments[i];
-    if (!is_aligned(segment.iov_len, logical_block)) {
+    if (!is_aligned(segment.iov_len, logical_block) &&
+        !planted(PlantedBug::check_ignores_length_alignment)) {
       return IoResult::failure(Errc::invalid, IoDetail::length_unaligned);
     }
     if (!is_aligned(reinterpret_cast<std::uintptr_t>(segment.iov_base),

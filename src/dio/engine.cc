@@ -10,6 +10,7 @@
 
 #include "base/align.h"
 #include "base/assert.h"
+#include "base/planted_bug.h"
 #include "dio/dio.h"
 #include "dio/fua_policy.h"
 #include "dio/handler.h"
@@ -173,7 +174,7 @@ bool DioEngine::enter_range(Dio& dio, Outcome* ended) noexcept {
     *ended = end_unstarted(dio, dio.no_place);
     return false;
   }
-  if (has(dio.kiocb->ki_flags, KiocbFlags::nowait)) {
+  if (has(dio.kiocb->ki_flags, KiocbFlags::nowait) && !planted(PlantedBug::nowait_stands_in_line)) {
     *ended = end_unstarted(dio, IoResult::failure(Errc::would_block));
     return false;
   }
@@ -208,7 +209,8 @@ bool DioEngine::place(RangeEntry& entry, std::uint64_t reserved_end) noexcept {
   Dio& dio = *static_cast<Dio*>(entry.owner);
   Kiocb& kiocb = *dio.kiocb;
   const std::uint64_t size = dio.request.dio_ops->size_bytes();
-  const std::uint64_t end = std::max(size, reserved_end);
+  const std::uint64_t end =
+      planted(PlantedBug::append_place_ignores_those_before) ? size : std::max(size, reserved_end);
   if (dio.request.publish_in_order && has(kiocb.ki_flags, KiocbFlags::append)) {
     if (!is_aligned(end, dio.request.device->geometry().logical_block_bytes)) {
       dio.no_place = IoResult::failure(Errc::invalid, IoDetail::offset_unaligned);
@@ -230,7 +232,7 @@ bool DioEngine::place(RangeEntry& entry, std::uint64_t reserved_end) noexcept {
   const std::uint32_t fs_block = dio.request.iomap_ops->fs_block_bytes();
   if (dio.request.tell_start || !is_aligned(entry.offset | entry.end, fs_block)) {
     // Zeroing around a partial block must not meet another write to that block.
-    entry.mode = RangeMode::write_exclusive;
+    if (!planted(PlantedBug::partial_block_not_exclusive)) entry.mode = RangeMode::write_exclusive;
     entry.offset = round_down(entry.offset, fs_block);
     entry.end = round_up(entry.end, fs_block);
   }
@@ -442,7 +444,7 @@ IoResult DioEngine::map_and_build(Dio& dio, BioChain& chain) noexcept {
     const auto length = static_cast<std::uint32_t>(
         std::min<std::uint64_t>(remaining, iomap.offset + iomap.length - offset));
     if (!dio.write && iomap.type != IomapType::mapped) {
-      cursor.zero(length);
+      planted(PlantedBug::hole_read_leaves_memory) ? cursor.skip(length) : cursor.zero(length);
     } else {
       HB_ASSERT(iomap.type != IomapType::hole,
                 "iomap_begin answers a write with blocks, not with a hole");
@@ -476,7 +478,11 @@ IoResult DioEngine::build_mapping(Dio& dio, const Iomap& iomap, std::uint64_t of
   std::uint64_t tail = 0;
   if (zero_around) {
     head = offset - round_down(offset, fs_block);
+    if (planted(PlantedBug::zeroing_head_short))
+      head -= std::min<std::uint64_t>(head, dio.request.device->geometry().logical_block_bytes);
     tail = round_up(offset + length, fs_block) - (offset + length);
+    if (planted(PlantedBug::zeroing_tail_short))
+      tail -= std::min<std::uint64_t>(tail, dio.request.device->geometry().logical_block_bytes);
   }
   std::uint64_t addr = iomap.addr + (offset - iomap.offset) - head;
   std::uint64_t data = length;
@@ -609,7 +615,8 @@ IoResult DioEngine::result_of(const Dio& dio) noexcept {
   if (!dio.first_error.any()) return IoResult::success(dio.length_valid);
   // A failed write that had to allocate or convert leaves its range unwritten, so no byte of it
   // counts.
-  const bool converts = dio.unwritten || dio.new_extent || dio.shared;
+  const bool converts = (dio.unwritten || dio.new_extent || dio.shared) &&
+                        !planted(PlantedBug::prefix_of_failed_conversion_counts);
   const std::uint32_t prefix = converts ? 0 : std::min(dio.first_error.at(), dio.length_valid);
   return dio.first_error.error().with_bytes(prefix);
 }
@@ -640,7 +647,8 @@ Outcome DioEngine::settle(Dio& dio) noexcept {
         round_up(dio.length_valid, dio.request.device->geometry().logical_block_bytes);
     SegmentCursor cursor(dio.iov);
     cursor.skip(dio.length_valid);
-    cursor.zero(transferred - dio.length_valid);
+    if (!planted(PlantedBug::read_shows_what_lies_beyond_the_end))
+      cursor.zero(transferred - dio.length_valid);
   }
   dio.stage = Dio::Stage::end_io;
   return advance(dio, run_stage(dio, result));
@@ -680,9 +688,10 @@ Outcome DioEngine::run_stage(Dio& dio, IoResult result) noexcept {
 Outcome DioEngine::advance(Dio& dio, Outcome outcome) noexcept {
   if (outcome.is_final() && dio.stage == Dio::Stage::end_io) {
     // Settled: drains need not wait for the sync that may follow.
-    if (dio.request.inflight != nullptr)
+    if (dio.request.inflight != nullptr &&
+        (outcome.result().ok() || !planted(PlantedBug::range_kept_after_failure)))
       dio.request.inflight->impl_->leave(dio.range, !outcome.result().ok());
-    if (outcome.result().ok() && dio.needs_sync) {
+    if (outcome.result().ok() && dio.needs_sync && !planted(PlantedBug::sync_forgotten)) {
       dio.stage = Dio::Stage::sync;
       outcome = run_stage(dio, outcome.result());
     }

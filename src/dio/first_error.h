@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "base/concurrency.h"
+#include "base/planted_bug.h"
 
 namespace handback {
 
@@ -17,8 +18,13 @@ class FirstError {
   // lowest place.
   void record(IoResult error, std::uint32_t at) noexcept {
     std::uint32_t lowest = lowest_.load(std::memory_order_relaxed);
-    while ((lowest == 0 || at + 1 < lowest) &&
-           !lowest_.compare_exchange_weak(lowest, at + 1, std::memory_order_relaxed)) {
+    while (
+        (lowest == 0 || (at + 1 < lowest) != planted(PlantedBug::first_error_at_the_wrong_place)) &&
+        !lowest_.compare_exchange_weak(lowest, at + 1, std::memory_order_relaxed)) {
+    }
+    if (planted(PlantedBug::first_error_overwritten)) {
+      error_.store(std::bit_cast<std::uint64_t>(error.with_bytes(0)), std::memory_order_relaxed);
+      return;
     }
     std::uint64_t none = 0;
     error_.compare_exchange_strong(none, std::bit_cast<std::uint64_t>(error.with_bytes(0)),

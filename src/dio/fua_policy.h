@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "base/planted_bug.h"
+
 namespace handback {
 
 struct FuaFacts {
@@ -24,9 +26,10 @@ enum class FuaChoice : std::uint8_t {
 
 [[nodiscard]] constexpr FuaChoice fua_policy(const FuaFacts& facts) noexcept {
   if (!facts.dsync) return FuaChoice::none;
-  if (facts.sync || !facts.mapped || facts.dirty || facts.extending) return FuaChoice::sync_after;
+  const bool dirty = facts.dirty && !planted(PlantedBug::fua_for_what_is_not_durable);
+  if (facts.sync || !facts.mapped || dirty || facts.extending) return FuaChoice::sync_after;
   if (!facts.volatile_cache) return FuaChoice::write_through;
-  return facts.fua ? FuaChoice::fua : FuaChoice::sync_after;
+  return facts.fua || planted(PlantedBug::fua_without_fua) ? FuaChoice::fua : FuaChoice::sync_after;
 }
 
 }  // namespace handback

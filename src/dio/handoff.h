@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "base/concurrency.h"
+#include "base/planted_bug.h"
 
 namespace handback {
 
@@ -18,7 +19,8 @@ class Handoff {
   // The call has returned. True if the continuation had ended before: the caller goes on, and sees
   // what it left. Else nothing of this may be touched any more.
   [[nodiscard]] bool returned_second() noexcept {
-    return state_.exchange(State::returned, std::memory_order_acq_rel) == State::ended;
+    return state_.exchange(State::returned, std::memory_order_acq_rel) == State::ended &&
+           !planted(PlantedBug::handoff_lost);
   }
 
   // The continuation has ended; the same from its side.

@@ -56,7 +56,8 @@ struct RangeEntry {
 
 // Both entries' ranges overlap and their modes exclude each other.
 [[nodiscard]] constexpr bool ranges_conflict(const RangeEntry& a, const RangeEntry& b) noexcept {
-  return a.offset < b.end && b.offset < a.end && modes_conflict(a.mode, b.mode);
+  std::uint64_t off = planted(PlantedBug::range_conflict_off_by_one) ? 1 : 0;
+  return a.offset + off < b.end && b.offset + off < a.end && modes_conflict(a.mode, b.mode);
 }
 
 template <typename Concurrency>
@@ -162,6 +163,7 @@ bool RangeTable<Concurrency>::held_back(const RangeEntry& entry,
     }
   }
   if (passing_count != 0 && entry.mode == RangeMode::read) return false;
+  if (planted(PlantedBug::range_newcomers_pass_the_line)) return false;
   for (const RangeEntry* other = waiting_first; other != up_to; other = other->next) {
     if (ranges_conflict(entry, *other)) return true;
   }
@@ -232,7 +234,7 @@ RangeEntry* RangeTable<Concurrency>::end_extending(RangeEntry& entry, bool faile
   for (RangeEntry* list : {active, waiting_first}) {
     for (RangeEntry* other = list; other != nullptr; other = other->next) {
       if (!other->extending || other->order < entry.order || other->offset < entry.offset) continue;
-      if (failed) other->behind_gap = true;
+      if (failed && !planted(PlantedBug::range_gap_untold)) other->behind_gap = true;
       if (!other->awaits_publication || awaits_others(*other)) continue;
       other->awaits_publication = false;
       other->publishable_next = ready;
@@ -260,7 +262,7 @@ void RangeTable<Concurrency>::leave(RangeEntry& entry, bool failed) noexcept {
   RangeEntry* ready = nullptr;
   if (entry.extending) ready = end_extending(entry, failed);
   RangeEntry* started = nullptr;
-  if (waiting_first != nullptr) [[unlikely]]
+  if (waiting_first != nullptr && !planted(PlantedBug::range_line_not_started)) [[unlikely]]
     started = start_unblocked();
   lock.unlock();
   call_publishable(ready);

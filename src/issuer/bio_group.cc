@@ -5,6 +5,7 @@
 #include <cerrno>
 
 #include "base/assert.h"
+#include "base/planted_bug.h"
 #include "issuer/abandoned_buffer.h"
 #include "issuer/issuer_impl.h"
 
@@ -93,7 +94,9 @@ void BioGroup::bio_end(Bio& bio) noexcept {
     group.first_error_.compare_exchange_strong(
         none, std::bit_cast<std::uint64_t>(bio.result.with_bytes(0)), std::memory_order_relaxed);
   }
-  if (group.left_.fetch_sub(1, std::memory_order_acq_rel) == 1) group.all_ended();
+  const std::size_t left = group.left_.fetch_sub(1, std::memory_order_acq_rel);
+  std::size_t last = planted(PlantedBug::bio_group_ends_early) ? group.bios_.size() : 1;
+  if (left == last) group.all_ended();
 }
 
 IoResult BioGroup::run_and_wait() noexcept {
@@ -109,7 +112,9 @@ void BioGroup::keep_if_unanswered(AlignedBuffer& buffer) const {
 }
 
 IoResult BioGroup::result() const noexcept {
-  const std::uint64_t error = first_error_.load(std::memory_order_relaxed);
+  const std::uint64_t error = planted(PlantedBug::bio_group_swallows_errors)
+                                  ? 0
+                                  : first_error_.load(std::memory_order_relaxed);
   return error == 0 ? IoResult::success(0) : std::bit_cast<IoResult>(error);
 }
 

@@ -4,6 +4,7 @@
 #include <atomic>
 
 #include "base/concurrency.h"
+#include "base/planted_bug.h"
 
 namespace handback {
 
@@ -68,8 +69,19 @@ class SharedInbox {
   LocalQueue<Node> take() noexcept {
     LocalQueue<Node> taken;
     if (head_.load(std::memory_order_relaxed) == nullptr) return taken;
-    Node* node = head_.exchange(nullptr, std::memory_order_acquire);
+    Node* node = nullptr;
+    if (planted(PlantedBug::inbox_taken_without_exchange)) {
+      node = head_.load(std::memory_order_acquire);
+      head_.store(nullptr, std::memory_order_release);
+    } else {
+      node = head_.exchange(nullptr, std::memory_order_acquire);
+    }
     Node* oldest_first = nullptr;
+    while (planted(PlantedBug::inbox_newest_first) && node != nullptr) {
+      Node* next = node->next;
+      taken.push(*node);
+      node = next;
+    }
     while (node != nullptr) {
       Node* next = node->next;
       node->next = oldest_first;

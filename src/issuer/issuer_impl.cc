@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "base/assert.h"
+#include "base/planted_bug.h"
 #include "issuer/issuer_registry.h"
 #include "issuer/nudge.h"
 #include "issuer/trace_record.h"
@@ -334,6 +335,7 @@ bool Issuer::Impl::settle_ready() noexcept {
   const ExecutorScope executing(*this);
   any |= run_handed_back();
   any |= run_work();
+  if (planted(PlantedBug::deliver_in_a_drain)) deliver_ready();
   return any;
 }
 
@@ -514,7 +516,7 @@ void Issuer::Impl::deliver(Aiocb& aiocb) noexcept {
   }
   aiocb.state_ = Aiocb::State::delivered;
   // From here on the Aiocb is its owner's again, who may reuse or destroy it.
-  if (aiocb.callback != nullptr) {
+  if (aiocb.callback != nullptr && !planted(PlantedBug::delivered_without_callback)) {
     check_may(Acts::user_code);
     const ShieldLowered lowered;
     aiocb.callback(aiocb);

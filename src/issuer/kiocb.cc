@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 #include "base/old_behaviour.h"
+#include "base/planted_bug.h"
 
 namespace handback {
 
@@ -44,7 +45,8 @@ void Kiocb::init_clone(const Kiocb& upper, File& lower) noexcept {
   private_ = nullptr;
   clear_slot();
   ki_flags = upper.ki_flags & ~kiocb_flags_not_inheritable;
-  if (behaves_as_before(OldBehaviour::clone_inherits)) ki_flags = upper.ki_flags;
+  if (behaves_as_before(OldBehaviour::clone_inherits) || planted(PlantedBug::clone_inherits_defer))
+    ki_flags = upper.ki_flags;
   ki_ioprio = upper.ki_ioprio;
   route = Route::none;
   route_reason = RouteReason::none;

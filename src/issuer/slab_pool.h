@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/concurrency.h"
+#include "base/planted_bug.h"
 
 namespace handback {
 
@@ -28,6 +29,7 @@ class SlabPool {
   void* take() noexcept {
     if (free_ == nullptr) [[unlikely]] {
       free_ = returned_.exchange(nullptr, std::memory_order_acquire);
+      if (planted(PlantedBug::slab_pool_loses_what_comes_back)) free_ = nullptr;
       if (free_ == nullptr && !grow(count_)) return nullptr;
     }
     Slot* slot = free_;

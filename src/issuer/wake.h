@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/concurrency.h"
+#include "base/planted_bug.h"
 
 namespace handback {
 
@@ -24,14 +25,19 @@ class WakeProtocol {
 
   // Owner. Says that it is about to sleep; it must then look at its inboxes once more before it
   // does: a thread that pushed before the flag was visible will not write.
-  void announce_sleep() noexcept { sleeping_.store(true, std::memory_order_seq_cst); }
+  void announce_sleep() noexcept {
+    sleeping_.store(true, planted(PlantedBug::wake_lost_before_sleep) ? std::memory_order_relaxed
+                                                                      : std::memory_order_seq_cst);
+  }
 
   // Owner. Must follow announce_sleep(), slept or not.
   void end_sleep() noexcept {
     // A waker that won the flag may not have written yet, while later ones have. Its write then
     // makes a later sleep short, and is read there; none may stay unread, or no sleep would ever
     // last again. Hence a count.
-    if (!sleeping_.exchange(false, std::memory_order_seq_cst)) ++writes_owed_;
+    if (!sleeping_.exchange(false, std::memory_order_seq_cst) &&
+        !planted(PlantedBug::wake_forgets_late_writes))
+      ++writes_owed_;
     if (writes_owed_ != 0) writes_owed_ -= event_.read();
   }
 

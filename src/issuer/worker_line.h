@@ -12,6 +12,7 @@
 #include <mutex>
 
 #include "base/leaf_lock.h"
+#include "base/planted_bug.h"
 #include "issuer/inbox.h"
 
 namespace handback {
@@ -33,7 +34,7 @@ class WorkerLine {
       ++stats_.wakeups;
     }
     lock_.unlock();
-    if (woken != nullptr) wake(*woken);
+    if (woken != nullptr && !planted(PlantedBug::worker_not_woken)) wake(*woken);
     wakers_.fetch_sub(1, std::memory_order_release);
   }
 

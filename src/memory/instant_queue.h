@@ -4,6 +4,7 @@
 #include <handback/block_device.h>
 
 #include "base/assert.h"
+#include "base/planted_bug.h"
 #include "block/bio_check.h"
 #include "block/bio_queue.h"
 #include "block/readable.h"
@@ -25,7 +26,9 @@ class InstantQueue final : public BlockQueue {
       Bio& bio = *chain;
       chain = bio.next;
       const IoResult verdict = check_bio(device_.geometry(), bio);
-      bio.result = verdict.ok() ? device_.carry_out(bio) : verdict;
+      bio.result = verdict.ok() || planted(PlantedBug::memory_device_carries_out_what_is_refused)
+                       ? device_.carry_out(bio)
+                       : verdict;
       done_.push(bio);
     }
   }

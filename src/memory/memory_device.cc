@@ -8,6 +8,7 @@
 #include <new>
 
 #include "base/leaf_lock.h"
+#include "base/planted_bug.h"
 #include "memory/geometry_from_options.h"
 #include "memory/instant_queue.h"
 
@@ -28,7 +29,9 @@ class MemoryDevice final : public BlockDevice {
 
   IoResult carry_out(Bio& bio) noexcept {
     std::uint64_t addr = bio.addr;
-    for (unsigned i = 0; i < bio.segment_count; ++i) {
+    const unsigned segments =
+        planted(PlantedBug::memory_device_drops_segments) ? 1 : bio.segment_count;
+    for (unsigned i = 0; i < segments; ++i) {
       const iovec& segment = bio.segments[i];
       auto* memory = static_cast<std::byte*>(segment.iov_base);
       std::uint64_t left = segment.iov_len;

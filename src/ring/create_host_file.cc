@@ -12,6 +12,7 @@
 #include <limits>
 
 #include "base/align.h"
+#include "base/planted_bug.h"
 #include "ring/host_error.h"
 #include "ring/unique_fd.h"
 
@@ -52,7 +53,8 @@ class FileInTheMaking {
   FileInTheMaking(const FileInTheMaking&) = delete;
   FileInTheMaking& operator=(const FileInTheMaking&) = delete;
   ~FileInTheMaking() {
-    if (fd_.valid() && !kept_ && is_still_at_path()) ::unlink(path_.c_str());
+    if (fd_.valid() && !kept_ && is_still_at_path() && !planted(PlantedBug::create_leaves_pieces))
+      ::unlink(path_.c_str());
   }
 
   Result<void> create() {

@@ -8,6 +8,8 @@
 #include <span>
 #include <vector>
 
+#include "base/planted_bug.h"
+
 namespace handback {
 
 class PinnedRegions {
@@ -39,7 +41,8 @@ class PinnedRegions {
 
     [[nodiscard]] bool holds(std::uintptr_t segment, std::size_t segment_bytes) const noexcept {
       return segment >= begin && segment_bytes <= length_bytes &&
-             segment - begin <= length_bytes - segment_bytes;
+             segment - begin <=
+                 length_bytes - (planted(PlantedBug::pinned_region_too_long) ? 0 : segment_bytes);
     }
   };
 

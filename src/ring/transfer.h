@@ -4,6 +4,7 @@
 #include <handback/bio.h>
 
 #include "base/align.h"
+#include "base/planted_bug.h"
 
 namespace handback {
 
@@ -15,6 +16,7 @@ inline constexpr unsigned transfer_retries_max = 64;
 // direct transfer cannot start inside one.
 [[nodiscard]] inline std::uint32_t advance(std::uint32_t done_bytes, std::uint32_t count,
                                            std::uint32_t logical_block_bytes) noexcept {
+  if (planted(PlantedBug::short_transfer_keeps_partial_blocks)) return done_bytes + count;
   return static_cast<std::uint32_t>(
       round_down(std::uint64_t{done_bytes} + count, logical_block_bytes));
 }
@@ -22,7 +24,7 @@ inline constexpr unsigned transfer_retries_max = 64;
 // What is left of the segment in which byte `done_bytes` of the bio lies.
 // Requires: done_bytes < bio.length.
 [[nodiscard]] inline iovec rest_of_segment(const Bio& bio, std::uint32_t done_bytes) noexcept {
-  std::size_t skip = done_bytes;
+  std::size_t skip = planted(PlantedBug::rest_of_transfer_from_the_start) ? 0 : done_bytes;
   const iovec* segment = bio.segments;
   while (skip >= segment->iov_len) {
     skip -= segment->iov_len;

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/assert.h"
+#include "base/planted_bug.h"
 
 namespace handback {
 
@@ -50,7 +51,11 @@ BlockRun Allocator::take(Map::iterator run, std::uint64_t addr, std::uint64_t co
   const std::uint64_t run_end = run->first + run->second;
   remove(run);
   if (run_addr < addr) add(run_addr, addr - run_addr);
-  if (addr + count < run_end) add(addr + count, run_end - (addr + count));
+  if (addr + count < run_end) {
+    const std::uint64_t from =
+        planted(PlantedBug::allocator_gives_a_block_twice) ? addr + count - 1 : addr + count;
+    add(from, run_end - from);
+  }
   return {addr, count};
 }
 
@@ -92,7 +97,7 @@ void Allocator::release(BlockRun run) {
     HB_ASSERT(previous->first + previous->second <= run.addr, "a block is freed once");
     if (previous->first + previous->second == run.addr) {
       run.addr = previous->first;
-      run.count += previous->second;
+      if (!planted(PlantedBug::allocator_loses_freed_blocks)) run.count += previous->second;
       remove(previous);
     }
   }

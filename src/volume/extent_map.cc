@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "base/assert.h"
+#include "base/planted_bug.h"
 
 namespace handback {
 namespace {
@@ -12,8 +13,10 @@ constexpr std::uint64_t file_blocks_max = std::uint64_t{1} << 48;
 
 constexpr bool continues(std::uint64_t offset, const Extent& first, std::uint64_t next_offset,
                          const Extent& next) {
-  return offset + first.count == next_offset && first.addr + first.count == next.addr &&
-         first.unwritten == next.unwritten &&
+  return offset + first.count == next_offset &&
+         (first.addr + first.count == next.addr ||
+          planted(PlantedBug::extents_merge_across_addresses)) &&
+         (first.unwritten == next.unwritten || planted(PlantedBug::extents_merge_with_unwritten)) &&
          first.count <= std::numeric_limits<std::uint32_t>::max() - next.count;
 }
 }  // namespace

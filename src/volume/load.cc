@@ -1,5 +1,6 @@
 #include "volume/load.h"
 #include <handback/bio_group.h>
+#include "base/planted_bug.h"
 #include "issuer/issuer_impl.h"
 
 #include <fmt/format.h>
@@ -158,7 +159,8 @@ Step Loader::read_roots() {
     auto root = root_decode(block.span(), volume_.superblock, root_blocks[i]);
     if (!root) {
       problems[i] = root.error().message();
-    } else if (!best || root->generation > best->generation) {
+    } else if (!best || (root->generation > best->generation) !=
+                            planted(PlantedBug::load_takes_the_older_root)) {
       best = *root;
       // The other is damaged, or older and names the area of the next checkpoint: should the write
       // of a root be cut off, it must not be of this one.
@@ -325,7 +327,8 @@ Step Loader::replay_log() {
     std::uint64_t index = position % layout.log_blocks;
     Record record = record_at(log, index, sequence, &header);
     torn = record == Record::torn;
-    if (record != Record::good && index != 0) {
+    if (record != Record::good && index != 0 &&
+        !planted(PlantedBug::load_ends_where_the_log_wraps)) {
       // A record that did not fit before the end of the area stands at its start.
       MetaHeader wrapped;
       record = record_at(log, 0, sequence, &wrapped);
@@ -376,6 +379,7 @@ Step Loader::refuse_later_records(std::span<const std::byte> log) {
             MetaFault::none) {
       continue;
     }
+    if (planted(PlantedBug::load_accepts_later_records)) continue;
     return damaged(
         address, "log", fmt::format("record {}", volume_.next_sequence),
         fmt::format(

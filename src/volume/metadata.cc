@@ -5,6 +5,7 @@
 
 #include "base/align.h"
 #include "base/assert.h"
+#include "base/planted_bug.h"
 #include "volume/format.h"
 #include "volume/open_inode.h"
 
@@ -128,7 +129,7 @@ void Metadata::set_size(Inode& inode, std::uint64_t size_bytes, std::int64_t mti
   const std::uint64_t old_size = inode.size_bytes.load(std::memory_order_relaxed);
   inode.size_bytes.store(size_bytes, std::memory_order_release);
   inode.mtime_ns = mtime_ns;
-  if (size_bytes >= old_size) return;
+  if (size_bytes >= old_size || planted(PlantedBug::truncate_keeps_blocks)) return;
   const std::uint64_t first_beyond = round_up(size_bytes, fs_block) / fs_block;
   edit_extents(inode, first_beyond, everything,
                [&](ExtentMap& extents) { extents.erase(first_beyond, everything, freed); });
@@ -160,7 +161,7 @@ const char* Metadata::apply(const Change& change, std::vector<BlockRun>* freed) 
       Inode* inode = find(change.ino);
       if (inode == nullptr) return "the inode does not exist";
       changes_attributes(*inode);
-      inode->mtime_ns = change.mtime_ns;
+      if (!planted(PlantedBug::mtime_lost_in_the_log)) inode->mtime_ns = change.mtime_ns;
       return nullptr;
     }
     case ChangeKind::link:
@@ -195,7 +196,7 @@ const char* Metadata::apply_link(const Change& change) {
   if (inode == nullptr || inode->type != FileType::regular) return "the inode is no file";
   if (inode->nlink == std::numeric_limits<std::uint32_t>::max()) return "it has too many names";
   changes_attributes(*inode);
-  ++inode->nlink;
+  if (!planted(PlantedBug::inode_forgets_links)) ++inode->nlink;
   add_entry(*in, change.name, change.ino);
   in->mtime_ns = change.mtime_ns;
   return nullptr;
@@ -220,6 +221,7 @@ void Metadata::unlink_inode(Inode& inode, std::vector<BlockRun>* freed) {
     --file_count_;
   }
   const auto found = inodes_.find(inode.ino);
+  if (planted(PlantedBug::unlink_frees_what_is_open)) free_blocks_of(inode, freed);
   if (inode.open != nullptr) {
     orphans_.push_back(std::move(found->second));
   } else {
@@ -275,6 +277,10 @@ const char* Metadata::apply_rename(const Change& change, std::vector<BlockRun>* 
   }
   changes_attributes(*from);
   changes_entry(*from, change.name);
+  if (planted(PlantedBug::rename_keeps_the_old_name)) {
+    add_entry(*to, change.name_to, moved->ino);
+    return nullptr;
+  }
   const auto entry = from->entries.find(change.name);
   snapshot_bytes_ -= snapshot_entry_bytes + entry->first.size();
   from->entries.erase(entry);
@@ -282,7 +288,7 @@ const char* Metadata::apply_rename(const Change& change, std::vector<BlockRun>* 
   from->mtime_ns = change.mtime_ns;
   add_entry(*to, change.name_to, moved->ino);
   to->mtime_ns = change.mtime_ns;
-  if (is_directory) moved->parent = to->ino;
+  if (is_directory && !planted(PlantedBug::rename_keeps_the_parent)) moved->parent = to->ino;
   return nullptr;
 }
 

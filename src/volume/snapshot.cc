@@ -126,7 +126,7 @@ std::vector<std::byte> snapshot_encode(const Metadata& metadata) {
     out.put(static_cast<std::uint8_t>(inode->type));
     out.put(inode->nlink);
     out.put(inode->size_bytes.load(std::memory_order_relaxed));
-    out.put(inode->mtime_ns);
+    out.put(planted(PlantedBug::snapshot_forgets_mtime) ? std::int64_t{0} : inode->mtime_ns);
     out.put(std::uint8_t{0});
     out.put(static_cast<std::uint32_t>(inode->extents.size()));
     for (const auto& [offset, extent] : inode->extents.all()) {

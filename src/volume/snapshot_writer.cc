@@ -147,7 +147,8 @@ void SnapshotWriter::put_header(std::vector<std::byte>& bytes) const {
 namespace {
 void put_extent(ByteWriter& out, std::uint64_t offset, const Extent& extent) {
   out.put(offset);
-  out.put(extent.addr | (extent.unwritten ? snapshot_unwritten_bit : 0));
+  const bool unwritten = extent.unwritten && !planted(PlantedBug::snapshot_forgets_unwritten);
+  out.put(extent.addr | (unwritten ? snapshot_unwritten_bit : 0));
   out.put(extent.count);
 }
 }  // namespace
