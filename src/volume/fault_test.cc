@@ -77,6 +77,42 @@ TEST_F(VolumeFaults, AFailedFlushIsTerminalAndNotRetried) {
   file_.reset();
 }
 
+// A flush that failed once may succeed the second time although the cache has dropped what it held:
+// nothing that was in it may be called durable ever after, and nothing more may be written.
+TEST(VolumeFlushOnlyFaults, AFlushThatFailsOnceIsTerminalForTheAppendThatNeededItAndAllThatFollow) {
+  auto memory = make_memory_device({.size_bytes = 16 << 20, .volatile_cache = true});
+  FaultDevice device(*memory);
+  auto issuer = must(Issuer::create());
+  must(Volume::format(*issuer, device));
+  auto volume = must(Volume::open(*issuer, device));
+  auto file = must(volume->open_file(*issuer, "/log", {.create = true}));
+  const AlignedBuffer data = pattern(4096, 1);
+  const auto append = [&] {
+    Aiocb aiocb;
+    aiocb.prepare_write(*file, 0, data.span(), KiocbFlags::append | KiocbFlags::dsync);
+    return issuer->run(aiocb);
+  };
+  ASSERT_EQ(append(), IoResult::success(4096));
+  device.fail(BioOp::flush, 1, IoResult::host_failure(eio));
+  EXPECT_EQ(append(), IoResult::host_failure(eio));
+  device.heal();
+  device.reset_counts();
+  EXPECT_EQ(append(), IoResult::failure(Errc::poisoned));
+  EXPECT_TRUE(is_error(file->fsync(*issuer), Errc::poisoned));
+  EXPECT_TRUE(is_error(file->truncate(*issuer, 0), Errc::poisoned));
+  EXPECT_TRUE(is_error(volume->rename("/log", "/other"), Errc::poisoned));
+  EXPECT_TRUE(is_error(volume->sync(*issuer), Errc::poisoned));
+  file.reset();
+  EXPECT_TRUE(is_error(volume->close(*issuer), Errc::poisoned));
+  volume.reset();
+  EXPECT_EQ(device.counts(), FaultCounts{});
+  // What was acknowledged is there.
+  volume = must(Volume::open(*issuer, device));
+  EXPECT_GE(must(volume->stat("/log")).size_bytes, 4096U);
+  volume.reset();
+  issuer->detach(device);
+}
+
 TEST_F(VolumeFaults, EveryIoThatFailsOnceLeavesAVolumeThatOpensConsistent) {
   // Fails each write and each flush of a fixed story in turn, then opens what is left.
   for (const BioOp op : {BioOp::write, BioOp::flush}) {

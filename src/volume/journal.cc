@@ -190,7 +190,8 @@ Outcome Journal::commit(Issuer::Impl& issuer, CommitWaiter& waiter) {
   if (ended(waiter)) return IoResult::success(0);
   bool under_way = (writing_ && waiter.sequence <= current_.sequence) ||
                    (checkpoint_ != nullptr && waiter.sequence <= checkpoint_->covers_sequence);
-  if (!under_way && device_.geometry().volatile_cache && device_.geometry().fua) {
+  if (!under_way && !waiter.data_is_durable && device_.geometry().volatile_cache &&
+      device_.geometry().fua) {
     // The record alone is written through the cache; with a flush before it, so is what came
     // before.
     if (waiter.sequence == open_.sequence && open_.change_count != 0) {

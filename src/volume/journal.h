@@ -43,6 +43,9 @@ struct CommitWaiter {
   std::uint64_t sequence = 0;
   // Also: all writes up to this one are durably confirmed (write_ledger.h).
   std::uint64_t confirm_id = 0;
+  // All that the caller needs durable is its changes: its data is durable by itself, or there is
+  // none.
+  bool data_is_durable = false;
   // Issuer context of the commit's leader, which may be another thread than the waiter's.
   void (*ended)(CommitWaiter& waiter, IoResult result) noexcept = nullptr;
   CommitWaiter* next = nullptr;

@@ -283,7 +283,7 @@ Result<void> VolumeImpl::sync_directory(Issuer& issuer, std::string_view path) {
     sequence = place->inode->dirty_sequence.load(std::memory_order_relaxed);
   }
   if (sequence <= journal_.durable_sequence()) return {};
-  return commit_up_to(issuer, sequence);
+  return commit_changes_up_to(issuer, sequence);
 }
 
 FileInfo VolumeImpl::file_info(const Inode& inode) {

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/align.h"
+#include "base/planted_bug.h"
 #include "volume/format.h"
 #include "volume/open_inode.h"
 
@@ -28,6 +29,8 @@ TailCleaner::TailCleaner(Issuer::Impl& issuer, BlockDevice& device, Inode& inode
   addr_ = block_addr + from;
   keep_bytes_ = within - from;
   length_ = fs_block - from;
+  if (planted(PlantedBug::tail_cleaned_short) && length_ > device.geometry().logical_block_bytes)
+    length_ -= device.geometry().logical_block_bytes;
   buffer_ = AlignedBuffer(length_);
 }
 
@@ -53,7 +56,16 @@ void TailCleaner::write() noexcept {
   std::memset(buffer_.data() + keep_bytes_, 0, length_ - keep_bytes_);
   group_ = std::make_unique<BioGroup>(issuer_.self(), device_);
   if (owner_waits_) group_->keep_to_owner();
-  group_->write(addr_, buffer_.span().first(length_));
+  group_->write(addr_, buffer_.span().first(length_),
+                device_.geometry().fua && !planted(PlantedBug::tail_zeros_left_in_the_cache));
+  group_->start(&TailCleaner::step_ended, this);
+}
+
+void TailCleaner::flush() noexcept {
+  flushing_ = true;
+  group_ = std::make_unique<BioGroup>(issuer_.self(), device_);
+  if (owner_waits_) group_->keep_to_owner();
+  group_->flush();
   group_->start(&TailCleaner::step_ended, this);
 }
 
@@ -64,6 +76,12 @@ void TailCleaner::step_ended(BioGroup& group, void* owner) noexcept {
   if (result.ok() && cleaner.reading_) {
     cleaner.reading_ = false;
     cleaner.write();
+    return;
+  }
+  const Geometry& geometry = cleaner.device_.geometry();
+  if (result.ok() && geometry.volatile_cache && !geometry.fua && !cleaner.flushing_ &&
+      !planted(PlantedBug::tail_zeros_left_in_the_cache)) {
+    cleaner.flush();
     return;
   }
   cleaner.finish(result);

@@ -22,14 +22,18 @@ class TailCleaner {
   TailCleaner(Issuer::Impl& issuer, BlockDevice& device, Inode& inode, std::uint64_t held_offset);
 
   // `ended` runs in issuer context (at once, if there is nothing to do). Marks the tail clean on
-  // success.
+  // success; the zeros are durable then: the record that makes the file longer may be on its way
+  // to the device with the first byte behind them, and must not come alone.
   void start(Ended ended, void* owner) noexcept;
   IoResult run_and_wait() noexcept;
   [[nodiscard]] IoResult result() const noexcept { return result_; }
+  // What failed was a flush: then nothing that was in the cache may be called durable ever after.
+  [[nodiscard]] bool flush_failed() const noexcept { return flushing_ && !result_.ok(); }
 
  private:
   static void step_ended(BioGroup& group, void* owner) noexcept;
   void write() noexcept;
+  void flush() noexcept;
   void finish(IoResult result) noexcept;
 
   Issuer::Impl& issuer_;
@@ -40,6 +44,7 @@ class TailCleaner {
   AlignedBuffer buffer_;
   std::size_t length_ = 0;  // Of it in use; 0: nothing to do.
   bool reading_ = false;
+  bool flushing_ = false;
   bool owner_waits_ = false;
   bool elsewhere_ = false;
   std::unique_ptr<BioGroup> group_;

@@ -9,7 +9,6 @@
 #include "base/align.h"
 #include "base/planted_bug.h"
 #include "dio/flush.h"
-#include "volume/tail_cleaner.h"
 #include "volume/write_prelude.h"
 
 namespace handback {
@@ -68,7 +67,8 @@ bool VolumeFile::Impl::needs_metadata(const Kiocb& kiocb, std::uint64_t length) 
 
 bool VolumeFile::Impl::tail_in_the_way(const Kiocb& kiocb) const noexcept {
   // An APPEND begins where the file, or the write before it, ends.
-  return inode.open->tail_unclean.load(std::memory_order_relaxed) &&
+  return !planted(PlantedBug::tail_not_cleaned) &&
+         inode.open->tail_unclean.load(std::memory_order_relaxed) &&
          !has(kiocb.ki_flags, KiocbFlags::append) && kiocb.ki_pos > size_bytes();
 }
 
@@ -275,6 +275,7 @@ Outcome VolumeFile::Impl::write_sync(Kiocb& kiocb, const DioEnd& end) noexcept {
   continuation.device = &volume.device();
   continuation.result = end.result;
   continuation.covered = covered;
+  continuation.data_is_durable = covered;
   continuation.flush.whole = &continuation;
   continuation.flush.run = &flush_after_commit;
   // The record is of its pool, and somebody else may lead the commit.
@@ -345,7 +346,7 @@ Result<void> VolumeFile::Impl::truncate(Issuer& issuer, std::uint64_t size, Resi
     TailCleaner cleaner(issuer.impl(), volume.device(), inode, round_down(old_size, fs_block));
     const IoResult cleaned = cleaner.run_and_wait();
     if (!cleaned.ok()) {
-      volume.write_failed(cleaned);
+      tail_failed(volume, cleaner);
       return fail(cleaned.code(), "zeroing the file's tail failed: " + describe(cleaned));
     }
   }

@@ -90,6 +90,8 @@ class VolumeImpl final : private JournalClient {
   // Also flushes all data written before the call. Final at once, without a flush, if the log is
   // durable.
   Result<void> commit_up_to(Issuer& issuer, std::uint64_t sequence, std::uint64_t confirm_id = 0);
+  // The same of changes alone: says nothing of data.
+  Result<void> commit_changes_up_to(Issuer& issuer, std::uint64_t sequence);
   // Makes durable what recovery has decided on. Nothing is written before that.
   Result<void> finish_recovery(Issuer& issuer);
   Result<void> flush_device(Issuer& issuer);
@@ -122,6 +124,8 @@ class VolumeImpl final : private JournalClient {
   [[nodiscard]] bool read_only() const noexcept { return read_only_; }
 
  private:
+  struct BlockingWaiter;
+  Result<void> commit_and_wait(Issuer& issuer, BlockingWaiter& waiter);
   class CommitTimer;
 
   // Nanoseconds since 1970, now.

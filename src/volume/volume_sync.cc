@@ -2,14 +2,14 @@
 #include <fmt/format.h>
 
 #include "base/assert.h"
+#include "base/planted_bug.h"
 #include "volume/volume_impl.h"
 
 namespace handback {
-namespace {
 
 // A caller that blocks until the journal calls. The result comes as work on the caller's own
 // issuer: the thread that leads the commit must touch nothing of the caller's after that.
-struct BlockingWaiter : CommitWaiter {
+struct VolumeImpl::BlockingWaiter : CommitWaiter {
   struct Arrival : IssuerWork {
     bool here = false;
   } arrival;
@@ -32,20 +32,30 @@ struct BlockingWaiter : CommitWaiter {
   }
 };
 
-}  // namespace
-
-Result<void> VolumeImpl::commit_up_to(Issuer& issuer, std::uint64_t sequence,
-                                      std::uint64_t confirm_id) {
+Result<void> VolumeImpl::commit_and_wait(Issuer& issuer, BlockingWaiter& waiter) {
   if (auto thawed = check_not_frozen_here(); !thawed) return thawed;
-  BlockingWaiter waiter(issuer.impl());
-  waiter.sequence = sequence;
-  waiter.confirm_id = confirm_id;
   const IoResult result = waiter.wait(journal_.commit(issuer.impl(), waiter));
-  if (result.ok()) return waiter.flush_covers_call ? Result<void>() : flush_device(issuer);
+  if (result.ok()) return {};
   if (result.code() == Errc::poisoned) return check_writable();
   return fail(result.code(),
               fmt::format("{}: writing the log failed: {}; close the volume and check the device",
                           device_.name(), describe(result)));
+}
+
+Result<void> VolumeImpl::commit_up_to(Issuer& issuer, std::uint64_t sequence,
+                                      std::uint64_t confirm_id) {
+  BlockingWaiter waiter(issuer.impl());
+  waiter.sequence = sequence;
+  waiter.confirm_id = confirm_id;
+  if (auto committed = commit_and_wait(issuer, waiter); !committed) return committed;
+  return waiter.flush_covers_call ? Result<void>() : flush_device(issuer);
+}
+
+Result<void> VolumeImpl::commit_changes_up_to(Issuer& issuer, std::uint64_t sequence) {
+  BlockingWaiter waiter(issuer.impl());
+  waiter.sequence = sequence;
+  waiter.data_is_durable = true;
+  return commit_and_wait(issuer, waiter);
 }
 
 Result<void> VolumeImpl::finish_recovery(Issuer& issuer) {
@@ -57,7 +67,7 @@ Result<void> VolumeImpl::finish_recovery(Issuer& issuer) {
 }
 
 Result<void> VolumeImpl::flush_device(Issuer& issuer) {
-  if (!device_.geometry().volatile_cache) return {};
+  if (!device_.geometry().volatile_cache || planted(PlantedBug::sync_without_flush)) return {};
   BioGroup group(issuer, device_);
   group.flush();
   const IoResult result = group.run_and_wait();

@@ -4,7 +4,6 @@
 
 #include "base/align.h"
 #include "dio/inflight.h"
-#include "volume/tail_cleaner.h"
 
 namespace handback {
 namespace {
@@ -114,7 +113,7 @@ void clean_tail(Prelude& prelude) noexcept {
       [](TailCleaner& cleaner, void* owner) noexcept {
         auto& waiting = *static_cast<Prelude*>(owner);
         const IoResult result = cleaner.result();
-        if (!result.ok()) waiting.file.volume.write_failed(result);
+        if (!result.ok()) tail_failed(waiting.file.volume, cleaner);
         // Nothing starts from here: this is still inside the cleaner, which goes with the prelude.
         tail_prepared(waiting, result);
       },
@@ -130,7 +129,7 @@ Outcome write_after_tail_blocking(VolumeFile::Impl& file, Kiocb& kiocb, IovView 
     TailCleaner cleaner(kiocb.issuer->impl(), file.volume.device(), file.inode, last);
     const IoResult cleaned = cleaner.run_and_wait();
     if (!cleaned.ok()) {
-      file.volume.write_failed(cleaned);
+      tail_failed(file.volume, cleaner);
       return cleaned;
     }
   }
@@ -138,6 +137,14 @@ Outcome write_after_tail_blocking(VolumeFile::Impl& file, Kiocb& kiocb, IovView 
 }
 
 }  // namespace
+
+void tail_failed(VolumeImpl& volume, const TailCleaner& cleaner) noexcept {
+  if (cleaner.flush_failed()) {
+    volume.journal().poison(cleaner.result());
+  } else {
+    volume.write_failed(cleaner.result());
+  }
+}
 
 Outcome write_after_tail(VolumeFile::Impl& file, Kiocb& kiocb, IovView from) noexcept {
   if (kiocb.is_sync()) return write_after_tail_blocking(file, kiocb, from);

@@ -3,11 +3,15 @@
 
 #include <handback/kiocb.h>
 
+#include "volume/tail_cleaner.h"
 #include "volume/volume_file.h"
 
 namespace handback {
 
 // Cleans the file's tail, then starts the write. Returns as File::write_iter does.
 Outcome write_after_tail(VolumeFile::Impl& file, Kiocb& kiocb, IovView from) noexcept;
+
+// What follows when cleaning failed.
+void tail_failed(VolumeImpl& volume, const TailCleaner& cleaner) noexcept;
 
 }  // namespace handback
