@@ -146,7 +146,6 @@ TEST_F(OpenHostDevice, RoundsTheSizeDownToWholeBlocks) {
   const Geometry& geometry = (*opened)->geometry();
   EXPECT_EQ(geometry.size_bytes, 1U << 20);
   EXPECT_TRUE(geometry.volatile_cache);
-  EXPECT_TRUE(geometry.fua);
   EXPECT_TRUE(geometry.stores_data);
   EXPECT_EQ((*opened)->name(), path_);
 }
@@ -195,6 +194,18 @@ TEST_F(OpenHostDevice, NamesTheProcessThatHoldsIt) {
   EXPECT_TRUE(open_host_device(path_));
 }
 
+// Where the disk below has none, RWF_DSYNC is a flush for each write, and one for all is shorter.
+TEST_F(OpenHostDevice, AFileHasFuaUnlessItsDiskNeedsAFlush) {
+  make_file(path_, 1U << 20);
+  struct stat status {};
+  ASSERT_EQ(::stat(path_.c_str(), &status), 0);
+  const bool needs_flush = block_attribute(status.st_dev, "queue/fua") == "0" &&
+                           block_attribute(status.st_dev, "queue/write_cache") != "write through";
+  const auto opened = open_host_device(path_);
+  ASSERT_TRUE(opened) << opened.error().message();
+  EXPECT_EQ((*opened)->geometry().fua, !needs_flush);
+}
+
 TEST_F(OpenHostDevice, TakesOverFromAProcessKilledWithWritesInFlight) {
   make_file(path_, 16U << 20);
   for (unsigned round = 0; round < 5; ++round) {
@@ -209,7 +220,7 @@ TEST_F(OpenHostDevice, TakesOverFromAProcessKilledWithWritesInFlight) {
       queue = std::move(*device->open_queue(-1));
       for (std::size_t i = 0; i < bios.size(); ++i) {
         bios[i].op = BioOp::write;
-        bios[i].fua = true;
+        bios[i].fua = device->geometry().fua;
         bios[i].addr = i << 20;
         bios[i].add_segment(memory.data() + (i << 20), 1U << 20);
         bios[i].end_io = [](Bio&) noexcept {};

@@ -73,6 +73,17 @@ Result<DirectAlignment> find_alignment(const HostFile& file, std::uint64_t size_
   return *alignment;
 }
 
+// Whether the kernel makes one write to a file durable without a flush of its own. RWF_DSYNC works
+// everywhere; where the disk has no FUA it is a write and then a flush, for each write anew and in
+// a thread of the kernel's. One flush for data and record is shorter. (On a block device the kernel
+// itself joins the flushes of writes that are under way together.)
+bool writes_through(const HostFile& file) {
+  struct stat status {};
+  if (::fstat(file.fd(), &status) != 0) return true;
+  return block_attribute(status.st_dev, "queue/fua") != "0" ||
+         block_attribute(status.st_dev, "queue/write_cache") == "write through";
+}
+
 }  // namespace
 
 Result<Geometry> find_geometry(const HostFile& file) {
@@ -92,9 +103,7 @@ Result<Geometry> find_geometry(const HostFile& file) {
   geometry.volatile_cache =
       !file.is_block_device() ||
       block_attribute(file.block_device(), "queue/write_cache") != "write through";
-  // RWF_DSYNC makes one write durable on files and block devices alike; the kernel uses FUA where
-  // the disk has it, else it flushes.
-  geometry.fua = true;
+  geometry.fua = file.is_block_device() || writes_through(file);
   if (geometry.size_bytes == 0) {
     return fail(Errc::invalid,
                 fmt::format("{} holds {} bytes, less than one block of {}; make it larger",
