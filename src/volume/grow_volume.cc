@@ -42,7 +42,7 @@ Result<std::uint64_t> Volume::grow(Issuer& issuer, BlockDevice& device) {
   if (auto attached = issuer.attach(device); !attached)
     return tl::unexpected<Error>(attached.error());
   // What cannot be opened does not grow.
-  auto loaded = load_volume(issuer, device, nullptr);
+  auto loaded = load_volume(issuer, device);
   if (!loaded) return tl::unexpected<Error>(std::move(loaded.error()));
   Superblock superblock = loaded->superblock;
   const std::uint64_t old_total = superblock.layout.total_blocks;
