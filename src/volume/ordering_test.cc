@@ -51,6 +51,32 @@ void expect_flush_after(const std::vector<std::string>& history, const std::stri
       << ::testing::PrintToString(history);
 }
 
+// The record that makes the file longer goes together with its data, without a flush before it.
+TEST_F(VolumeOrdering, ZeroesOfTheTailAreDurableBeforeTheFileGrowsPastThemWithFua) {
+  make({.volatile_cache = true, .fua = true});
+  ASSERT_TRUE(write(0, data_.span()).ok());
+  must(file_->truncate(*issuer_, 2048));
+  must(volume_->sync(*issuer_));
+  device_->forget();
+  ASSERT_TRUE(write(8192, data_.span(), KiocbFlags::dsync).ok());
+  ASSERT_GE(device_->history().size(), 2U);
+  EXPECT_EQ(device_->history()[0], "read");
+  EXPECT_EQ(device_->history()[1], "write_fua");
+}
+
+TEST_F(VolumeOrdering, ZeroesOfTheTailAreFlushedBeforeTheFileGrowsPastThemWithoutFua) {
+  make({.volatile_cache = true});
+  ASSERT_TRUE(write(0, data_.span()).ok());
+  must(file_->truncate(*issuer_, 2048));
+  must(volume_->sync(*issuer_));
+  device_->forget();
+  ASSERT_TRUE(write(8192, data_.span(), KiocbFlags::dsync).ok());
+  ASSERT_GE(device_->history().size(), 3U);
+  EXPECT_EQ(device_->history()[0], "read");
+  EXPECT_EQ(device_->history()[1], "write");
+  EXPECT_EQ(device_->history()[2], "flush");
+}
+
 TEST_F(VolumeOrdering, FsyncFlushesDataWrittenAfterTheCommitItWaitsForHadFlushed) {
   make({.volatile_cache = true, .fua = true});
   ASSERT_TRUE(write(0, data_.span()).ok());
