@@ -65,11 +65,17 @@ class Loader {
 
   // Bytes of the data area, also at the end of the device. False: error_ says why.
   bool read_bytes(std::uint64_t addr, std::span<std::byte> to) {
+    // Of its own: the device may still write to it after the deadline.
+    AlignedBuffer buffer(to.size());
     BioGroup group(issuer_.self(), device_);
-    group.read(addr, to);
+    group.read(addr, buffer.span().first(to.size()));
     const IoResult result = group.run_and_wait();
+    group.keep_if_unanswered(buffer);
     volume_.blocks_read += (to.size() + fs_block - 1) / fs_block;
-    if (result.ok()) return true;
+    if (result.ok()) {
+      std::copy_n(buffer.data(), to.size(), to.data());
+      return true;
+    }
     error_ = Error(Errc::io, fmt::format("{}: reading block {} failed: {}; check the device",
                                          device_.name(), addr / fs_block, describe(result)));
     return false;
