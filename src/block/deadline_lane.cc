@@ -77,7 +77,9 @@ void DeadlineLane::answered(Bio& bio) noexcept {
   auto& lane = *static_cast<DeadlineLane*>(bio.private_);
   if (thread_token() == lane.owner_) [[likely]] {
     // Deadlines are claimed on this thread, too: no race.
-    if (shadow.state.load(std::memory_order_relaxed) == ShadowState::late) [[unlikely]] {
+    const ShadowState state = shadow.state.load(std::memory_order_relaxed);
+    if (state != ShadowState::in_flight) [[unlikely]] {
+      HB_ASSERT(state == ShadowState::late, "a device ends each bio once");
       lane.answered_late(shadow, true);
       return;
     }
@@ -90,6 +92,8 @@ void DeadlineLane::answered(Bio& bio) noexcept {
     return;
   }
   if (!claim(shadow, ShadowState::free)) [[unlikely]] {
+    HB_ASSERT(shadow.state.load(std::memory_order_relaxed) == ShadowState::late,
+              "a device ends each bio once");
     lane.answered_late(shadow, false);
     return;
   }
