@@ -165,7 +165,7 @@ class SimDevice final : public BlockDevice {
   std::size_t add_fault(const FaultRule& rule);
   [[nodiscard]] const std::vector<FaultRule>& faults() const noexcept { return faults_; }
   void clear_faults() noexcept;
-  // Ends, as `late_answer` does, everything that was never answered.
+  // Whatever is in flight, or was never answered, ends with the next poll.
   void answer_all() noexcept;
   [[nodiscard]] const SimCounts& counts() const noexcept { return counts_; }
 

@@ -52,7 +52,7 @@ class Stage {
       : world(device_options(on.cache, on.block_bytes, 4U << 20, 1)),
         verifier(world.device(), world.issuer(), seen) {
     SimDevice& device = world.device();
-    fill_with_garbage(device);
+    fill_with_garbage(device, 4U << 20);
     device.set_instant(true);
     problem = world.format();
     if (problem.empty()) problem = world.open();
@@ -287,7 +287,7 @@ class Explorer {
 }  // namespace
 
 CrashReport explore_crashes(const CrashOptions& options) {
-  keep_freed_memory();
+  prepare_process();
   return Explorer(options).run();
 }
 

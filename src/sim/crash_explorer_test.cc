@@ -23,6 +23,7 @@ std::string text_of(const std::vector<Violation>& violations) {
 TEST(CrashExplorer, FindsOnlyPromisedStates) {
   CrashOptions options;
   options.states_max = number_from("HB_CRASH_STATES", 20'000);
+  options.nested_one_in = 2;
   // A few sequences from everywhere rather than all of the first.
   options.shares = 199;
   options.share = number_from("HB_SEED", 0) % options.shares;

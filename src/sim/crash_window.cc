@@ -67,12 +67,42 @@ CrashWindows::CrashWindows(SimDevice& device, const SimRecord& record)
 
 CrashWindows::~CrashWindows() {
   device_.rollback();
+  // As of that moment.
+  durable_count_ = last_durable_count_;
+  for (const Survival& part : last_)
+    put(part);
+}
+
+void CrashWindows::end_with(const CrashImage& image) {
+  last_.clear();
+  last_durable_count_ = durable_count_;
+  for (std::size_t i = 0; i < durable_count_; ++i)
+    last_.push_back({by_durable_[i], 0, record_.writes[by_durable_[i]].length});
+  last_.insert(last_.end(), image.survivors.begin(), image.survivors.end());
 }
 
 std::span<const std::byte> CrashWindows::bytes_of(const Survival& part) const {
   const RecordedWrite& write = record_.writes[part.write];
   return std::span<const std::byte>(record_.bytes)
       .subspan(write.data + part.from, part.to - part.from);
+}
+
+// Of a write that lay in the cache, what a later one has replaced is gone: that one was durable
+// first, through the cache, and stays on top.
+void CrashWindows::put(const Survival& part) {
+  const RecordedWrite& write = record_.writes[part.write];
+  const std::uint64_t from = write.addr + part.from;
+  const std::uint64_t to = write.addr + part.to;
+  device_.poke(from, bytes_of(part));
+  for (std::size_t i = 0; i < durable_count_; ++i) {
+    const RecordedWrite& other = record_.writes[by_durable_[i]];
+    if (other.submitted <= write.ended || other.addr >= to || other.addr + other.length <= from)
+      continue;
+    const std::uint64_t first = std::max(from, other.addr);
+    const std::uint64_t last = std::min(to, other.addr + other.length);
+    device_.poke(first, bytes_of({by_durable_[i], static_cast<std::uint32_t>(first - other.addr),
+                                  static_cast<std::uint32_t>(last - other.addr)}));
+  }
 }
 
 // Over whole sectors, since that is what the hash is made of.
@@ -84,7 +114,7 @@ std::uint64_t CrashWindows::apply_hashed(const Survival& part) {
   std::uint64_t delta = 0;
   for (std::uint64_t sector = first; sector < last; ++sector)
     delta -= hash_of(sector, image + sector * sector_bytes);
-  device_.poke(addr, bytes_of(part));
+  put(part);
   for (std::uint64_t sector = first; sector < last; ++sector)
     delta += hash_of(sector, image + sector * sector_bytes);
   return delta;
@@ -133,7 +163,7 @@ bool CrashWindows::overlap(std::uint32_t a, std::uint32_t b) const noexcept {
 void CrashWindows::make(const CrashImage& image) {
   device_.mark();
   for (const Survival& part : image.survivors)
-    device_.poke(record_.writes[part.write].addr + part.from, bytes_of(part));
+    put(part);
 }
 
 bool CrashWindows::try_image(CrashImage& image, WantImage want, VisitImage visit) {
@@ -263,6 +293,15 @@ bool CrashWindows::each(const CrashRule& rule, WantImage want, VisitImage visit)
       return false;
   }
   return true;
+}
+
+CrashImage CrashWindows::whole_image() const {
+  CrashImage image;
+  image.moment = moment_;
+  image.open_writes = static_cast<std::uint32_t>(open_.size());
+  for (const std::uint32_t index : open_)
+    image.survivors.push_back({index, 0, record_.writes[index].length});
+  return image;
 }
 
 CrashImage CrashWindows::random_image(SimRandom& random) const {

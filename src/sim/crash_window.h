@@ -62,6 +62,10 @@ class CrashWindows {
   bool each(const CrashRule& rule, WantImage want, VisitImage visit);
   // One image chosen by `random`, without a cut inside a sector.
   CrashImage random_image(SimRandom& random) const;
+  // Nothing is lost.
+  CrashImage whole_image() const;
+  // The image that the device is left with at the end.
+  void end_with(const CrashImage& image);
   // Makes the image and leaves it; to be undone by device.rollback().
   void make(const CrashImage& image);
   [[nodiscard]] std::uint64_t moment() const noexcept { return moment_; }
@@ -70,6 +74,7 @@ class CrashWindows {
   struct Subset;
   [[nodiscard]] std::span<const std::byte> bytes_of(const Survival& part) const;
   void find_open();
+  void put(const Survival& part);
   std::uint64_t apply_hashed(const Survival& part);
   [[nodiscard]] std::uint64_t delta_of(const Survival& part) const;
   bool try_image(CrashImage& image, WantImage want, VisitImage visit);
@@ -85,6 +90,8 @@ class CrashWindows {
   std::vector<std::uint32_t> by_durable_;  // Indices of writes, as they became durable.
   std::size_t durable_count_ = 0;
   std::vector<std::uint32_t> open_;
+  std::vector<Survival> last_;  // What stays at the end.
+  std::size_t last_durable_count_ = 0;
 };
 
 }  // namespace handback::sim

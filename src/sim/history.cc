@@ -78,7 +78,8 @@ bool History::try_rename(std::string_view from, std::string_view to, Names* afte
   const NodeId* const target = find(to);
   if (source == nullptr || directory_of(to) == no_node) return false;
   const bool directory = is_directory(*source);
-  if (directory && (to == from || to.starts_with(below(from)))) return false;
+  if (directory && to.starts_with(below(from))) return false;
+  // Two names of one file, or the same name twice: nothing happens.
   if (target != nullptr && *target == *source) {
     *after = names_;
     return true;

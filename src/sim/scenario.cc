@@ -3,7 +3,10 @@
 #include <malloc.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <map>
+
+#include "base/planted_bug.h"
 
 namespace handback::sim {
 
@@ -30,14 +33,21 @@ SimDeviceOptions device_options(Cache cache, std::uint32_t block_bytes, std::uin
   return options;
 }
 
-void keep_freed_memory() noexcept {
+void prepare_process() noexcept {
   ::mallopt(M_MMAP_THRESHOLD, 16 << 20);
   ::mallopt(M_TRIM_THRESHOLD, 256 << 20);
+#if defined(HANDBACK_PLANTED_BUGS)
+  const char* const name = std::getenv("HB_PLANTED_BUG");
+  if (name == nullptr) return;
+  for (const PlantedBugInfo& info : planted_bugs) {
+    if (info.name == name) planted_bug = info.bug;
+  }
+#endif
 }
 
-void fill_with_garbage(SimDevice& device) {
+void fill_with_garbage(SimDevice& device, std::uint64_t bytes) {
   constexpr std::uint32_t nobody = 0xdeadbeef;
-  fill_sectors(device.image(), nobody);
+  fill_sectors(device.image().first(std::min<std::uint64_t>(bytes, device.image().size())), nobody);
 }
 
 History history_from(const FoundVolume& found, std::uint32_t last_write_id) {

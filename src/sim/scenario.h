@@ -16,13 +16,15 @@ inline constexpr unsigned cache_count = 3;
 [[nodiscard]] SimDeviceOptions device_options(Cache cache, std::uint32_t block_bytes,
                                               std::uint64_t size_bytes, std::uint64_t seed);
 
-// A volume that is opened a million times should not give its memory back to the host a million
-// times. For the whole process.
-void keep_freed_memory() noexcept;
+// For the whole process: a volume that is opened a million times should not give its memory back to
+// the host a million times; and the deliberate mistake that HB_PLANTED_BUG names, if this build has
+// any, is switched on.
+void prepare_process() noexcept;
 
 // Fills the device with bytes that belong to nobody, so that a block which shows what was there
 // before is noticed.
-void fill_with_garbage(SimDevice& device);
+// Only the first so many bytes.
+void fill_with_garbage(SimDevice& device, std::uint64_t bytes);
 
 // A history that begins with what was found.
 [[nodiscard]] History history_from(const FoundVolume& found, std::uint32_t last_write_id);

@@ -76,7 +76,7 @@ void SimDevice::clear_faults() noexcept {
 
 void SimDevice::answer_all() noexcept {
   for (auto& pending : pending_) {
-    if (pending->due_ns == never) pending->due_ns = environment_.monotonic_ns();
+    pending->due_ns = std::min(pending->due_ns, environment_.monotonic_ns());
   }
 }
 

@@ -1,6 +1,7 @@
 #include "sim/world.h"
 
 #include <fmt/format.h>
+#include <handback/deadline_device.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -58,13 +59,36 @@ std::string World::format() {
 
 std::string World::open(const VolumeOptions& options) {
   volume_options_ = options;
-  auto opened = Volume::open(*issuer_, device_, options);
+  auto opened = Volume::open(*issuer_, *target_, options);
   if (!opened) {
     last_error_ = opened.error().code();
     return "open: " + opened.error().message();
   }
   volume_ = std::move(*opened);
   return {};
+}
+
+void World::put_deadline() {
+  issuer_->detach(device_);
+  DeadlineOptions options;
+  options.deadline_ms = 1000;
+  options.clock = [](void* context) noexcept {
+    return static_cast<SimEnvironment*>(context)->monotonic_ns();
+  };
+  options.clock_context = &environment_;
+  options.notice = [](std::string_view) {};
+  deadline_ = make_deadline_device(device_, options);
+  target_ = deadline_.get();
+}
+
+void World::remove_deadline() {
+  if (deadline_ == nullptr) return;
+  issuer_->detach(*deadline_);
+  // Nothing may come late when the next run begins.
+  device_.answer_all();
+  static_cast<void>(overdue(*deadline_));
+  deadline_.reset();
+  target_ = &device_;
 }
 
 void World::kill() {
@@ -78,11 +102,14 @@ std::string World::close() {
   const std::uint64_t start = device_.moment();
   const auto closed = volume_->close(*issuer_);
   volume_.reset();
+  closed_well_ = closed.has_value();
   return acknowledge({.kind = OperationKind::reopen}, HistoryAck::Kind::all, 0, start, closed);
 }
 
 std::string World::reopen() {
   if (std::string problem = close(); !problem.empty()) return problem;
+  // What was not committed would be gone, and the history goes on as if it were there.
+  if (!closed_well_) return {};
   std::string problem = open(volume_options_);
   if (!problem.empty()) {
     if (faults_expected_) return {};
@@ -181,7 +208,9 @@ std::string World::write(const Operation& operation) {
         auto& self = *static_cast<Flight*>(ended.context);
         World& world = *self.world;
         const IoResult result = ended.result;
-        const bool no_effect = !result.ok() && without_effect(result.code());
+        // A device, too, may say that it has no space; then something was tried.
+        const bool refused = !world.faults_expected_ || result.code() == Errc::invalid;
+        const bool no_effect = !result.ok() && refused && without_effect(result.code());
         const HistoryEvent& event = world.history_.events()[self.event];
         const std::uint64_t at =
             has(ended.ki_flags, KiocbFlags::append) && result.ok() ? ended.ki_pos : event.offset;
@@ -261,16 +290,17 @@ std::string World::read_back(const Operation& operation) {
   NodeId node = 0;
   VolumeFile* const file = handle_of(operation.path, &node);
   if (file == nullptr) return {};
-  AlignedBuffer buffer(std::min(operation.length, write_bytes_max));
+  if (read_buffer_.size() == 0) read_buffer_ = AlignedBuffer(write_bytes_max);
+  const auto bytes = read_buffer_.span().first(std::min(operation.length, write_bytes_max));
   Aiocb read;
-  read.prepare_read(*file, operation.offset, buffer.span());
+  read.prepare_read(*file, operation.offset, bytes);
   const IoResult result = issuer_->run(read);
   if (!result.ok()) {
     last_error_ = result.code();
     return faults_expected_ ? std::string() : to_string(operation) + ": " + describe(result);
   }
   for (std::size_t at = 0; at + sector_bytes <= result.bytes(); at += sector_bytes) {
-    if (!decode_sector(std::span<const std::byte>(buffer.span()).subspan(at, sector_bytes)).whole)
+    if (!decode_sector(std::span<const std::byte>(bytes).subspan(at, sector_bytes)).whole)
       return fmt::format("{}: the sector at {} is no write's", to_string(operation),
                          operation.offset + at);
   }
@@ -289,7 +319,7 @@ std::string World::run(const Operation& operation) {
       if (file == nullptr) return {};
       const std::size_t event = history_.truncate_started(node, operation.length, device_.moment());
       const auto result = file->truncate(*issuer_, operation.length);
-      const bool no_effect = !result && without_effect(result.error().code());
+      const bool no_effect = !result && !faults_expected_ && without_effect(result.error().code());
       history_.truncate_ended(event, result.has_value(), no_effect, device_.moment());
       return expect(operation, result);
     }

@@ -30,6 +30,11 @@ class World {
   void kill();
   [[nodiscard]] std::string close();
 
+  // From now on, and until the other: every bio has a deadline of a second of the simulated clock.
+  // Requires: no volume.
+  void put_deadline();
+  void remove_deadline();
+
   // With faults on the way a call may fail; what the model takes for impossible may not succeed.
   void expect_faults(bool expected) noexcept { faults_expected_ = expected; }
 
@@ -59,6 +64,8 @@ class World {
 
   SimEnvironment environment_;
   SimDevice device_;
+  std::unique_ptr<BlockDevice> deadline_;
+  BlockDevice* target_ = &device_;
   std::unique_ptr<Issuer> issuer_;
   std::unique_ptr<Volume> volume_;
   VolumeOptions volume_options_;
@@ -67,8 +74,10 @@ class World {
   std::map<std::string, NodeId> slots_;
   std::vector<std::unique_ptr<Flight>> flights_;
   std::vector<std::unique_ptr<Flight>> spare_;
+  AlignedBuffer read_buffer_;  // Not on the stack: an answer may come after the deadline.
   bool faults_expected_ = false;
   Errc last_error_ = Errc::ok;
+  bool closed_well_ = true;
   std::string problem_;  // That a callback found.
 };
 

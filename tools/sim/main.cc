@@ -17,11 +17,17 @@ int main(int argc, char** argv) {
 
   handback::sim::CrashOptions crash;
   const CLI::App* const crash_command = add_crash_command(app, crash);
+  handback::sim::SwarmOptions seeds;
+  const CLI::App* const seed_command = add_seed_command(app, seeds);
+  handback::sim::FaultMatrixOptions faults;
+  const CLI::App* const faults_command = add_faults_command(app, faults);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? exit_ok : exit_usage;
   }
   if (crash_command->parsed()) return run_crash(crash, output);
+  if (seed_command->parsed()) return run_seeds(seeds, output);
+  if (faults_command->parsed()) return run_faults(faults, output);
   return exit_usage;
 }

@@ -39,4 +39,11 @@ void finish(nlohmann::json& sum, std::chrono::steady_clock::time_point started);
 CLI::App* add_crash_command(CLI::App& app, handback::sim::CrashOptions& options);
 [[nodiscard]] int run_crash(const handback::sim::CrashOptions& options, const Output& output);
 
+CLI::App* add_seed_command(CLI::App& app, handback::sim::SwarmOptions& options);
+[[nodiscard]] int run_seeds(const handback::sim::SwarmOptions& options, const Output& output);
+
+CLI::App* add_faults_command(CLI::App& app, handback::sim::FaultMatrixOptions& options);
+[[nodiscard]] int run_faults(const handback::sim::FaultMatrixOptions& options,
+                             const Output& output);
+
 }  // namespace sim_program
