@@ -155,6 +155,8 @@ int run_command_line(const std::vector<std::string>& arguments, const Context& o
   add_list_commands(app, context);
   add_stat_command(app, context);
   add_name_commands(app, context);
+  add_space_commands(app, context);
+  add_grow_command(app, context);
   add_volume_commands(app, context);
   add_check_command(app, context);
   add_trace_command(app, context);

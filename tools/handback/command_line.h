@@ -51,6 +51,8 @@ void add_format_command(CLI::App& app, Context& context);
 void add_copy_commands(CLI::App& app, Context& context);
 void add_cat_command(CLI::App& app, Context& context);
 void add_name_commands(CLI::App& app, Context& context);
+void add_space_commands(CLI::App& app, Context& context);
+void add_grow_command(CLI::App& app, Context& context);
 void add_list_commands(CLI::App& app, Context& context);
 void add_stat_command(CLI::App& app, Context& context);
 void add_check_command(CLI::App& app, Context& context);

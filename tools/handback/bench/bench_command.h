@@ -10,6 +10,8 @@ void add_append_bench(CLI::App& bench, Context& context);
 void add_completions_bench(CLI::App& bench, Context& context);
 void add_durable_bench(CLI::App& bench, Context& context);
 void add_overwrite_bench(CLI::App& bench, Context& context);
+void add_checkpoint_bench(CLI::App& bench, Context& context);
+void add_open_bench(CLI::App& bench, Context& context);
 
 // The defaults shown are those that `options` holds; it outlives the command.
 void add_load_options(CLI::App& command, LoadOptions* options);
