@@ -21,7 +21,7 @@ IoResult poisoned() noexcept {
 }
 
 // Of a checkpoint, to the device at a time.
-constexpr std::uint64_t piece_blocks = 64;
+constexpr std::uint64_t piece_blocks = 16;
 
 }  // namespace
 
