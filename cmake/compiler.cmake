@@ -35,8 +35,10 @@ if(HANDBACK_SANITIZE)
   add_compile_options(-fsanitize=${HANDBACK_SANITIZE} -fno-sanitize-recover=all
                       -fno-omit-frame-pointer)
   add_link_options(-fsanitize=${HANDBACK_SANITIZE})
-  # Instrumented code hides from the optimizer what it needs to know to be right about this one.
-  target_compile_options(handback_flags INTERFACE -Wno-maybe-uninitialized)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    # Instrumented code hides from the optimizer what it needs to know to be right about this one.
+    target_compile_options(handback_flags INTERFACE -Wno-maybe-uninitialized)
+  endif()
 endif()
 
 if(HANDBACK_FUZZ)
