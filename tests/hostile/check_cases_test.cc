@@ -422,6 +422,18 @@ TEST_F(CheckCases, AVolumeWhoseNumbersAreUsedUpCanBeReadAndNotWritten) {
   }
 }
 
+TEST_F(CheckCases, AWriteThatNamesBytesOutsideTheDataAreaIsNamedAndNothingIsReadThere) {
+  const std::uint64_t bytes = base("unconfirmed").bytes.size();
+  for (const std::uint64_t addr :
+       {std::uint64_t{0}, bytes - block_bytes, bytes, ~std::uint64_t{4095}}) {
+    use("unconfirmed");
+    set(field("change", "addr"), addr);
+    EXPECT_THAT(check().findings,
+                Contains(finding("log", "(write)", "lies outside the data area")));
+    EXPECT_TRUE(refused_);
+  }
+}
+
 TEST_F(CheckCases, SuperblocksThatDisagreeAreNamedByField) {
   use("closed");
   set(field("superblock", "created_ns", 1), 4);
