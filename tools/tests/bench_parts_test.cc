@@ -48,6 +48,20 @@ TEST(MeasuredWindow, OpensAndClosesWithEndsOfRequests) {
   EXPECT_EQ(result.iops(), 2e7);
 }
 
+TEST(MeasuredWindow, ALoadThatEndsEarlyCountsForTheTimeThatItTook) {
+  MeasuredWindow window(1000, 1'000'000);
+  EXPECT_FALSE(window.close(900));  // Nothing has counted.
+  window.add_end(900, 1010);
+  EXPECT_FALSE(window.close(1010));
+  window.add_end(1000, 1050);
+  window.add_end(1050, 1060);
+  EXPECT_TRUE(window.close(1060));
+  EXPECT_TRUE(window.closed());
+  EXPECT_TRUE(window.close(2000));
+  EXPECT_EQ(window.result().requests, 2U);
+  EXPECT_EQ(window.result().elapsed_ns, 50U);
+}
+
 TEST(MeasuredWindow, OneRequestCountsHoweverLongTheMachineStoodStill) {
   MeasuredWindow window(1000, 100);
   window.add_end(0, 1'000'000);
