@@ -147,8 +147,9 @@ RunResult append_by_threads(const RunFiles& files, const AppendLoad& load) {
       const ssize_t written =
           pwritev2(files.fd(index), &segment, 1, static_cast<off_t>(offset), RWF_DSYNC);
       const int error = written < 0 ? errno : EIO;
-      const std::uint64_t now_ns = monotonic_ns();
       const std::lock_guard lock(mutex);
+      // Under the lock: the window's ends come in order.
+      const std::uint64_t now_ns = monotonic_ns();
       if (written != append_bytes && first_error == 0) first_error = error;
       last_end_ns = now_ns;
       window.add_end(started_ns, now_ns);
