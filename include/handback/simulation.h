@@ -24,7 +24,7 @@ struct Violation {
 
 struct CrashOptions {
   // Sequences of two operations, all of them; of three, one in so many (0: none).
-  std::uint64_t triples_one_in = 0;
+  std::uint64_t triples_one_in = 200;
   // Stops after so many states; 0: when all sequences are done.
   std::uint64_t states_max = 0;
   double seconds_max = 0;  // 0: no limit.

@@ -127,32 +127,43 @@ class Explorer {
            (options_.seconds_max > 0 && seconds() >= options_.seconds_max);
   }
 
-  // Pairs first, the configurations in turn, so that a limit cuts all of them alike.
+  // Pairs first, then triples; each in an order of their own, so that a limit cuts all of them
+  // alike.
   template <typename Visit>
   void each_sequence(Visit visit) const {
     const auto count = static_cast<unsigned>(concrete_operations().size());
+    SimRandom random(options_.seed);
+    std::vector<Sequence> sequences;
+    const auto visit_all = [&] {
+      for (std::size_t i = sequences.size(); i > 1; --i)
+        std::swap(sequences[i - 1], sequences[random.below(i)]);
+      for (const Sequence& sequence : sequences)
+        visit(sequence);
+      sequences.clear();
+    };
     for (unsigned first = 0; first < count; ++first) {
       for (unsigned second = 0; second < count; ++second) {
         for (unsigned mode = 0; mode < 2; ++mode) {
           if (mode == 1 && !may_fly(first)) continue;
           for (unsigned on = 0; on < std::size(configurations); ++on)
-            visit(Sequence{on, mode, {first, second}});
+            sequences.push_back({on, mode, {first, second}});
         }
       }
     }
+    visit_all();
     if (options_.triples_one_in == 0 && options_.only.empty()) return;
-    SimRandom random(options_.seed);
     for (unsigned first = 0; first < count; ++first) {
       for (unsigned second = 0; second < count; ++second) {
+        const unsigned together = may_fly(first) || may_fly(second) ? 1 : 0;
         for (unsigned third = 0; third < count; ++third) {
           for (unsigned on = 0; on < std::size(configurations); ++on) {
-            const bool together = may_fly(first) || may_fly(second);
-            if (options_.only.empty() && !random.one_in(options_.triples_one_in)) continue;
-            visit(Sequence{on, together ? 1U : 0U, {first, second, third}});
+            if (!options_.only.empty() || random.one_in(options_.triples_one_in))
+              sequences.push_back({on, together, {first, second, third}});
           }
         }
       }
     }
+    visit_all();
   }
 
   static bool may_fly(unsigned operation) {

@@ -24,6 +24,7 @@ TEST(CrashExplorer, FindsOnlyPromisedStates) {
   CrashOptions options;
   options.states_max = number_from("HB_CRASH_STATES", 20'000);
   options.nested_one_in = 2;
+  options.triples_one_in = 2000;
   // A few sequences from everywhere rather than all of the first.
   options.shares = 199;
   options.share = number_from("HB_SEED", 0) % options.shares;

@@ -106,10 +106,14 @@ class Judge {
     if (logged) cut_min_ = std::max(cut_min_, event.start);
   }
 
+  static bool refused(const HistoryEvent& event) {
+    return !event.ok && !event.failed && event.end != open_ended;
+  }
+
   Part part_of(const HistoryEvent& event, std::uint64_t cut) const {
     if (event.start > facts_.moment) return Part::out;
-    if (!event.ok && !event.failed && event.end <= facts_.moment) return Part::out;
-    if (!event.ok && !event.failed && event.end == open_ended) return Part::maybe;
+    // What was refused never did anything, also while its answer was on the way.
+    if (refused(event)) return Part::out;
     if (forced_[index_of(event)] != 0) return Part::in;
     if (event.start > cut) return Part::out;
     if (event.end <= cut && event.end <= facts_.moment && event.ok) return Part::in;
@@ -239,7 +243,7 @@ class Judge {
     covering_.clear();
     for (const HistoryEvent& event : events_) {
       if (event.kind == Kind::names || event.node != node || event.start > facts_.moment) continue;
-      if (!event.ok && !event.failed && event.end <= facts_.moment) continue;
+      if (refused(event)) continue;
       covering_.push_back({&event, part_of(event, cut), open_ended});
     }
     for (Covering& one : covering_) {
@@ -257,8 +261,9 @@ class Judge {
     for (std::size_t i = 0; i < file.sectors.size(); ++i) {
       if (!sector_allowed(node, i, file)) {
         const FoundSector& sector = file.sectors[i];
-        return fmt::format("{}: bytes {} to {} hold {}, which is not allowed", name_of(node),
-                           i * sector_bytes, (i + 1) * sector_bytes, text_of(sector));
+        return fmt::format("{} ({} bytes long): bytes {} to {} hold {}, which is not allowed",
+                           name_of(node), file.size, i * sector_bytes, (i + 1) * sector_bytes,
+                           text_of(sector));
       }
     }
     return whole_blocks(node, file);
