@@ -169,6 +169,8 @@ std::string to_string(const RunPlan& plan) {
                                                      : " of the reads");
     for (const Operation& operation : life.operations)
       text += "\n  " + to_string(operation);
+    constexpr std::array ends = {"power cut", "kill", "close"};
+    text += fmt::format("\n  {}", ends[static_cast<std::size_t>(life.end)]);
   }
   return text;
 }
