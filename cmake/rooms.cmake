@@ -51,6 +51,11 @@ function(hb_room)
   endif()
 
   add_library(${target} STATIC ${sources})
+  if(HANDBACK_SANITIZE)
+    # The headers and templates that a room's files share are compiled and instrumented once for eight of them.
+    set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
+    target_compile_options(${target} PRIVATE -Wno-shadow)
+  endif()
   # Only the room's own folder is passed on, and private links pass nothing on: whoever uses this room does
   # not thereby see the rooms below it.
   target_include_directories(${target} PUBLIC ${staged_dir})

@@ -1,6 +1,5 @@
 #include "volume/load.h"
 #include <handback/bio_group.h>
-#include "base/planted_bug.h"
 #include "issuer/issuer_impl.h"
 
 #include <fmt/format.h>

@@ -75,11 +75,18 @@ int run_faults(const FaultMatrixOptions& options, const Output& output) {
     return to_json(handback::sim::run_fault_matrix(own));
   });
   finish(sum, started);
+  if (sum.contains("cells")) {
+    std::uint64_t pairs = 0;
+    for (const json& cell : sum["cells"])
+      pairs += cell["hits"].get<std::uint64_t>() != 0 ? 1 : 0;
+    sum["pairs"] = pairs;
+  }
   if (output.json) {
     fmt::print("{}\n", sum.dump());
   } else if (sum.contains("cells")) {
     print_table(sum["cells"]);
-    fmt::print("{} cells, {} runs, {} states mounted, checked and read back\n", sum["cells"].size(),
+    fmt::print("{} of {} pairs hit, {} runs, {} states mounted, checked and read back\n",
+               sum["pairs"].get<std::uint64_t>(), sum["cells"].size(),
                sum["runs"].get<std::uint64_t>(), sum["states"].get<std::uint64_t>());
   }
   return end(sum, output, "handback-sim faults #");
