@@ -20,6 +20,13 @@ bool DioInflight::Impl::stands_in_line(const RangeEntry& entry) noexcept {
   return other != nullptr;
 }
 
+bool DioInflight::Impl::anyone_in_line() noexcept {
+  lock.lock();
+  const bool anyone = waiting_first != nullptr;
+  lock.unlock();
+  return anyone;
+}
+
 DioInflight::Impl& dio_inflight_impl(DioInflight& inflight) noexcept {
   return *inflight.impl_;
 }

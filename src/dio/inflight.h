@@ -8,6 +8,7 @@ namespace handback {
 struct DioInflight::Impl : RangeTable<HostConcurrency> {
   // For tests of what went wrong elsewhere.
   [[nodiscard]] bool stands_in_line(const RangeEntry& entry) noexcept;
+  [[nodiscard]] bool anyone_in_line() noexcept;
 };
 
 // For rooms above that put entries of their own into the table.

@@ -9,6 +9,7 @@
 #include "base/align.h"
 #include "base/planted_bug.h"
 #include "dio/flush.h"
+#include "dio/inflight.h"
 #include "volume/write_prelude.h"
 
 namespace handback {
@@ -351,10 +352,21 @@ Result<void> VolumeFile::Impl::truncate(Issuer& issuer, std::uint64_t size, Resi
     }
   }
   if (auto done = volume.set_size(inode, size); !done) return done;
-  if (size < old_size && size % fs_block != 0) {
-    inode.open->tail_unclean.store(true, std::memory_order_relaxed);
-  }
-  return {};
+  if (size >= old_size || size % fs_block == 0) return {};
+  inode.open->tail_unclean.store(true, std::memory_order_relaxed);
+  // A write that stands in line has looked at the tail already, when it was another one, and may
+  // begin behind the end. For it the tail is zeroed here, once the new end is durable: what is
+  // zeroed must not come back as a part of the file.
+  if (!dio_inflight_impl(inode.open->inflight).anyone_in_line() ||
+      planted(PlantedBug::truncate_leaves_the_tail_to_the_line))
+    return {};
+  const std::uint64_t sequence = inode.dirty_sequence.load(std::memory_order_acquire);
+  if (auto durable = volume.commit_up_to(issuer, sequence); !durable) return durable;
+  TailCleaner cleaner(issuer.impl(), volume.device(), inode, round_down(size, fs_block));
+  const IoResult cleaned = cleaner.run_and_wait();
+  if (cleaned.ok()) return {};
+  tail_failed(volume, cleaner);
+  return fail(cleaned.code(), "zeroing the file's tail failed: " + describe(cleaned));
 }
 
 Result<void> VolumeFile::preallocate(std::uint64_t offset, std::uint64_t length) {
