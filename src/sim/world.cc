@@ -212,8 +212,10 @@ std::string World::write(const Operation& operation) {
         const bool refused = !world.faults_expected_ || result.code() == Errc::invalid;
         const bool no_effect = !result.ok() && refused && without_effect(result.code());
         const HistoryEvent& event = world.history_.events()[self.event];
-        const std::uint64_t at =
-            has(ended.ki_flags, KiocbFlags::append) && result.ok() ? ended.ki_pos : event.offset;
+        // An append that failed had its place, too, if it got that far.
+        const bool placed =
+            has(ended.ki_flags, KiocbFlags::append) && (result.ok() || ended.ki_pos != 0);
+        const std::uint64_t at = placed ? ended.ki_pos : event.offset;
         if (result.ok() && result.bytes() != event.length)
           world.problem_ = fmt::format("a write of {} bytes says that {} were written",
                                        event.length, result.bytes());
