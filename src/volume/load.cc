@@ -383,7 +383,6 @@ Step Loader::refuse_later_records(std::span<const std::byte> log) {
             MetaFault::none) {
       continue;
     }
-    if (planted(PlantedBug::load_accepts_later_records)) continue;
     return damaged(
         address, "log", fmt::format("record {}", volume_.next_sequence),
         fmt::format(
@@ -418,6 +417,11 @@ bool Loader::build_free_space() {
 
 Step Loader::find_free_space() {
   const Layout& layout = volume_.superblock.layout;
+  // A writer never lets it come to this: the next checkpoint would not fit.
+  if (volume_.metadata->snapshot_bytes() > layout.slot_blocks * meta_payload_bytes_max) {
+    return damaged(layout.log_start, "log", "changes",
+                   "they leave more metadata than a checkpoint area holds");
+  }
   if (build_free_space()) return {};
   // Something is wrong: one by one, to say what.
   volume_.allocator = std::make_unique<Allocator>(layout.data_start, layout.data_end);
@@ -430,11 +434,6 @@ Step Loader::find_free_space() {
       return damaged(extent.addr, "extent", fmt::format("inode {}, file block {}", ino, offset),
                      inside ? "overlaps another extent" : "lies outside the data area");
     }
-  }
-  // A writer never lets it come to this: the next checkpoint would not fit.
-  if (volume_.metadata->snapshot_bytes() > layout.slot_blocks * meta_payload_bytes_max) {
-    return damaged(layout.log_start, "log", "changes",
-                   "they leave more metadata than a checkpoint area holds");
   }
   return {};
 }

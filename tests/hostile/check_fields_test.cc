@@ -120,7 +120,7 @@ const Row rows[] = {
     {"superblock.data_start", every, {"data_start"}},
     {"superblock.fs_block_bytes", every, {"fs_block_bytes"}},
     {"superblock.generation", every, {"generation"}},
-    {"superblock.incompatible_features", every, {"incompatible_features"}},
+    {"superblock.incompatible_features", every, {"incompatible_features", "payload_bytes"}},
     {"superblock.label", every, {"label"}},
     {"superblock.label length", every, {"label", "payload_bytes"}},
     {"superblock.log_blocks", every, {"log_blocks"}},
