@@ -108,8 +108,8 @@ unsigned allowed(FaultKind kind) {
   }
 }
 
-struct Stage {
-  explicit Stage(Cache cache)
+struct MatrixStage {
+  explicit MatrixStage(Cache cache)
       : world(device_options(cache, 4096, 4U << 20, 1)),
         verifier(world.device(), world.issuer(), seen) {
     verifier.use_every(0);
@@ -150,7 +150,7 @@ class Matrix {
   FaultMatrixReport run() {
     const Clock::time_point start = Clock::now();
     for (unsigned cache = 0; cache < cache_count; ++cache) {
-      stages_.push_back(std::make_unique<Stage>(static_cast<Cache>(cache)));
+      stages_.push_back(std::make_unique<MatrixStage>(static_cast<Cache>(cache)));
       if (!stages_.back()->problem.empty())
         report_.violations.push_back({"setting up", stages_.back()->problem});
     }
@@ -192,7 +192,7 @@ class Matrix {
     report_.cells.push_back(std::move(cell));
   }
 
-  void count(FaultCell& cell, Stage& stage, const FaultRule& rule, const Trial& trial) {
+  void count(FaultCell& cell, MatrixStage& stage, const FaultRule& rule, const Trial& trial) {
     ++cell.runs;
     cell.hits += trial.hits;
     cell.tolerated += (trial.outcome & tolerated) != 0 ? 1 : 0;
@@ -213,7 +213,7 @@ class Matrix {
                                                           trial.what)});
   }
 
-  Trial attempt(Stage& stage, const FaultRule& rule, const Operations& row) {
+  Trial attempt(MatrixStage& stage, const FaultRule& rule, const Operations& row) {
     World& world = stage.world;
     SimDevice& device = world.device();
     world.environment().set(stage.begin_ns, 7);
@@ -285,7 +285,7 @@ class Matrix {
   }
 
   // Healed, and after a power cut that left as little, or as much, as it could.
-  void look(Stage& stage, const SimRecord& record, std::uint64_t last, Trial& trial) {
+  void look(MatrixStage& stage, const SimRecord& record, std::uint64_t last, Trial& trial) {
     CrashWindows windows(stage.world.device(), record);
     windows.go_to(last);
     CrashImage all = windows.whole_image();
@@ -305,7 +305,7 @@ class Matrix {
   }
 
   // A device that breaks the seam's contract may stop the program: that one, not this.
-  Trial in_a_child(Stage& stage, const FaultRule& rule, const Operations& row) {
+  Trial in_a_child(MatrixStage& stage, const FaultRule& rule, const Operations& row) {
     constexpr unsigned seconds_max = 20;
     std::fflush(nullptr);
     const pid_t pid = ::fork();
@@ -332,7 +332,7 @@ class Matrix {
   }
 
   const FaultMatrixOptions options_;
-  std::vector<std::unique_ptr<Stage>> stages_;
+  std::vector<std::unique_ptr<MatrixStage>> stages_;
   FaultMatrixReport report_;
 };
 
