@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <handback/simulation.h>
 
+#include <algorithm>
 #include <cstdlib>
 
 namespace handback::sim {
@@ -30,11 +31,12 @@ TEST(CrashExplorer, FindsOnlyPromisedStates) {
   options.share = number_from("HB_SEED", 0) % options.shares;
   const CrashReport report = explore_crashes(options);
   EXPECT_EQ(text_of(report.violations), "");
-  EXPECT_GT(report.sequences, 50U);
-  EXPECT_GT(report.states, 10'000U);
+  EXPECT_GE(report.states, std::min<std::uint64_t>(options.states_max, 10'000));
   EXPECT_EQ(report.distinct, report.states);
-  EXPECT_EQ(report.deepest, 3U);
   EXPECT_GT(report.used, 0U);
+  if (options.states_max < 20'000) return;
+  EXPECT_GT(report.sequences, 50U);
+  EXPECT_EQ(report.deepest, 3U);
 }
 
 TEST(CrashExplorer, RunsTheSameTwice) {

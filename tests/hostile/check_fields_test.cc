@@ -158,7 +158,8 @@ std::set<std::uint64_t> other_values(const Field& field, std::uint64_t value) {
   for (const std::uint64_t other :
        {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{2}, value + 1, value - 1, value ^ 0x80,
         value * 2, ~value, ~std::uint64_t{0}, mask / 2, mask / 2 + 1, value + 0x100, value ^ 0x15,
-        value ^ (mask & 0x0101010101010101), std::uint64_t{5}, std::uint64_t{1} << (bits / 2)}) {
+        value ^ (mask & 0x0101010101010101), std::uint64_t{5},
+        std::uint64_t{1} << std::min(bits / 2, 63U)}) {
     if ((other & mask) != value) values.insert(other & mask);
   }
   return values;

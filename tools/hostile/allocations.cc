@@ -42,6 +42,20 @@ void* operator new(std::size_t bytes, std::align_val_t alignment) {
 void* operator new[](std::size_t bytes, std::align_val_t alignment) {
   return operator new(bytes, alignment);
 }
+// std::stable_sort takes its memory by these.
+void* operator new(std::size_t bytes, const std::nothrow_t& /*nothrow*/) noexcept {
+  void* memory = std::malloc(bytes == 0 ? 1 : bytes);
+  return memory == nullptr ? nullptr : counted(memory);
+}
+void* operator new[](std::size_t bytes, const std::nothrow_t& nothrow) noexcept {
+  return operator new(bytes, nothrow);
+}
+void operator delete(void* memory, const std::nothrow_t& /*nothrow*/) noexcept {
+  uncounted(memory);
+}
+void operator delete[](void* memory, const std::nothrow_t& /*nothrow*/) noexcept {
+  uncounted(memory);
+}
 void operator delete(void* memory) noexcept {
   uncounted(memory);
 }
