@@ -452,6 +452,7 @@ const char* numbers_used_up(const LoadedVolume& volume) noexcept {
   if (volume.log_head > largest) return "log_position";
   if (volume.next_sequence > largest) return "log_sequence";
   if (volume.next_write_id > largest) return "next_write_id";
+  if (volume.metadata->next_ino() > ino_max - room) return "next_ino";
   return nullptr;
 }
 
