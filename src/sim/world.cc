@@ -329,7 +329,11 @@ std::string World::run(const Operation& operation) {
       VolumeFile* const file = handle_of(operation.path, &node);
       if (file == nullptr) return {};
       const auto result = file->preallocate(operation.offset, operation.length);
-      if (!result && result.error().code() == Errc::no_space) return {};
+      // A file without a name gets nothing reserved, and says so.
+      const bool may_refuse =
+          !result && (result.error().code() == Errc::no_space ||
+                      (result.error().code() == Errc::not_found && file->info().nlink == 0));
+      if (may_refuse) return {};
       return expect(operation, result);
     }
     case OperationKind::set_mtime: {
