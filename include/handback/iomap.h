@@ -130,6 +130,13 @@ class DioOps {
   // The file's size in bytes, now: reads end there. Runs on: any context, leaf locks only.
   [[nodiscard]] virtual std::uint64_t size_bytes() const noexcept = 0;
 
+  // Asked as a write that begins beyond the file's size enters its range (of DioRequest::inflight),
+  // under the lock of the ranges, so that nobody can make the file shorter in between: true if what
+  // lies between must be prepared first. dio_rw() then ends with would_block, detail
+  // gap_unprepared, and without end_io: nothing of the request has begun, and the file starts it
+  // anew. Not asked of an APPEND. Runs on: any context; takes no lock.
+  [[nodiscard]] virtual bool gap_unprepared() const noexcept { return false; }
+
   // The largest size, for APPEND. Runs on: any context.
   [[nodiscard]] virtual std::uint64_t size_bytes_max() const noexcept {
     return std::uint64_t{1} << 60;

@@ -156,6 +156,9 @@ std::string_view detail_sentence(IoDetail detail) {
       return "this file does not take APPEND; give the offset";
     case IoDetail::behind_failed_append:
       return "an append before this one failed, and the file ends there; append again";
+    case IoDetail::gap_unprepared:
+      return "what lies between the file's end and the write is not zeroed yet; try again without "
+             "NOWAIT";
     case IoDetail::offset_not_next:
       return "this file is written in order; write where the last write ended, or use APPEND";
   }

@@ -174,6 +174,9 @@ TEST(DescribeResult, SaysWhatIsWrongAndWhatToDoForEveryDetail) {
        ": this file is written in order; write where the last write ended, or use APPEND"},
       {IoDetail::behind_failed_append,
        ": an append before this one failed, and the file ends there; append again"},
+      {IoDetail::gap_unprepared,
+       ": what lies between the file's end and the write is not zeroed yet; try again without "
+       "NOWAIT"},
   };
   std::set<std::string> different;
   for (const auto& [detail, sentence] : sentences) {

@@ -67,6 +67,7 @@ class FakeMappedFile final : public File, private IomapOps, private DioOps {
   std::atomic<std::uint64_t> size{0};
   bool ordered = true;    // Overlapping requests stand in line.
   bool in_order = false;  // DioRequest::publish_in_order.
+  std::atomic<bool> gap_is_unprepared{false};
   bool recording = true;  // Off: no call allocates.
   std::vector<IomapRequest> begun;
   std::vector<Call> ended;
@@ -154,6 +155,7 @@ class FakeMappedFile final : public File, private IomapOps, private DioOps {
     return end_offset > size.load();
   }
   [[nodiscard]] std::uint64_t size_bytes() const noexcept override { return size.load(); }
+  [[nodiscard]] bool gap_unprepared() const noexcept override { return gap_is_unprepared; }
 
   [[nodiscard]] FakeBlock block_at(std::uint64_t block) const {
     return block < blocks.size() ? blocks[block] : FakeBlock{};

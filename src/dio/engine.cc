@@ -60,6 +60,7 @@ class DioEngine {
   static void wake_waiter(Dio& dio) noexcept;
   static void to_worker(Dio& dio, Dio::ResumeAs as) noexcept;
   static void go_on(Dio& dio) noexcept;
+  static Outcome end_unplaced(Dio& dio) noexcept;
   static Outcome end_unstarted(Dio& dio, IoResult error) noexcept;
   static bool withdraw(InLine& entry) noexcept;
   static void cancel(InLine& entry) noexcept;
@@ -171,7 +172,7 @@ bool DioEngine::enter_range(Dio& dio, Outcome* ended) noexcept {
   if (entered == Entered::granted) [[likely]]
     return true;
   if (entered == Entered::no_place) {
-    *ended = end_unstarted(dio, dio.no_place);
+    *ended = end_unplaced(dio);
     return false;
   }
   if (has(dio.kiocb->ki_flags, KiocbFlags::nowait) && !planted(PlantedBug::nowait_stands_in_line)) {
@@ -192,7 +193,7 @@ bool DioEngine::enter_range(Dio& dio, Outcome* ended) noexcept {
   if (stands != Entered::queued) {
     issuer.in_line().remove(dio.in_line);
     if (stands == Entered::granted) return true;
-    *ended = end_unstarted(dio, dio.no_place);
+    *ended = end_unplaced(dio);
     return false;
   }
   issuer.set_needs_others();
@@ -222,6 +223,10 @@ bool DioEngine::place(RangeEntry& entry, std::uint64_t reserved_end) noexcept {
     }
     kiocb.ki_pos = end;
     dio.offset = end;
+  } else if (dio.offset > size && !has(kiocb.ki_flags, KiocbFlags::append) &&
+             dio.request.dio_ops->gap_unprepared()) {
+    dio.no_place = IoResult::failure(Errc::would_block, IoDetail::gap_unprepared);
+    return false;
   }
   entry.offset = dio.offset;
   entry.end = dio.offset + dio.length;
@@ -237,6 +242,16 @@ bool DioEngine::place(RangeEntry& entry, std::uint64_t reserved_end) noexcept {
     entry.end = round_up(entry.end, fs_block);
   }
   return true;
+}
+
+// Ends a request that could not have a place. One that the file starts anew is not told of.
+Outcome DioEngine::end_unplaced(Dio& dio) noexcept {
+  const IoResult why = dio.no_place;
+  if (why != IoResult::failure(Errc::would_block, IoDetail::gap_unprepared))
+    return end_unstarted(dio, why);
+  dio.kiocb->private_ = nullptr;
+  free_dio(dio);
+  return why;
 }
 
 // Ends a request that never entered its range.

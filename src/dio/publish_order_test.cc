@@ -79,5 +79,38 @@ TEST_F(PublishOrder, ThoseBehindAFailedOneLearnOfTheGapAndOthersDoNot) {
   EXPECT_TRUE(rig_.file.ended[2].end.behind_gap);
 }
 
+constexpr IoResult unprepared = IoResult::failure(Errc::would_block, IoDetail::gap_unprepared);
+
+TEST_F(PublishOrder, AWriteBehindAGapThatIsNotPreparedEndsBeforeAnythingOfItHasBegun) {
+  rig_.file.gap_is_unprepared = true;
+  requests_[0].prepare_write(rig_.file, 4096, data_.span().first(4096));
+  EXPECT_EQ(rig_.issuer->run(requests_[0]), unprepared);
+  EXPECT_TRUE(rig_.file.ended.empty());
+  EXPECT_TRUE(rig_.file.begun.empty());
+  EXPECT_EQ(rig_.file.inflight.count(), 0U);
+  // There is no gap before these.
+  submit(0, 0, 4096);
+  requests_[1].prepare_write(rig_.file, 0, data_.span().first(4096), KiocbFlags::append);
+  rig_.issuer->submit(requests_[1]);
+  EXPECT_EQ(size_after_end(0), 4096U);
+  EXPECT_EQ(size_after_end(0), 8192U);
+}
+
+// Whoever makes the file shorter says so before it lets go of the range: a write that comes in
+// between must not stand in line with what it knew before.
+TEST_F(PublishOrder, AGapIsAskedForAsTheWriteEntersAlsoWhereItWouldStandInLine) {
+  {
+    const DioInflight::Drain drain(rig_.file.inflight, *rig_.issuer, 0, 16384);
+    submit(0, 8192, 4096);
+    rig_.file.gap_is_unprepared = true;
+    submit(1, 4096, 4096);
+    rig_.issuer->poll();
+    EXPECT_EQ(requests_[1].result, unprepared);
+    EXPECT_EQ(rig_.issuer->in_flight(), 1U);
+  }
+  rig_.issuer->poll();
+  EXPECT_EQ(size_after_end(0), 12288U);
+}
+
 }  // namespace
 }  // namespace handback::testing

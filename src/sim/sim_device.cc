@@ -17,6 +17,20 @@ namespace {
 constexpr std::uint64_t misdirection_bytes = 64U << 10;
 constexpr std::uint64_t late_ns = 40'000'000'000;
 
+// Of the kinds in which the device refuses a bio as a whole.
+IoResult refusal(FaultKind fault) noexcept {
+  switch (fault) {
+    case FaultKind::again:
+      return IoResult::host_failure(EAGAIN);
+    case FaultKind::no_space:
+      return IoResult::host_failure(ENOSPC);
+    case FaultKind::no_memory:
+      return IoResult::host_failure(ENOMEM);
+    default:
+      return IoResult::host_failure(ENODEV);
+  }
+}
+
 std::byte* map(std::uint64_t size_bytes) {
   void* const memory = ::mmap(nullptr, size_bytes, PROT_READ | PROT_WRITE,
                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -252,10 +266,7 @@ void SimDevice::carry_out_write(Pending& pending) noexcept {
       case FaultKind::no_memory:
       case FaultKind::gone:
         length = 0;
-        bio.result = IoResult::host_failure(pending.fault == FaultKind::again       ? EAGAIN
-                                            : pending.fault == FaultKind::no_space  ? ENOSPC
-                                            : pending.fault == FaultKind::no_memory ? ENOMEM
-                                                                                    : ENODEV);
+        bio.result = refusal(pending.fault);
         break;
       default:
         break;
@@ -311,10 +322,7 @@ void SimDevice::carry_out_read(Pending& pending) noexcept {
       case FaultKind::no_memory:
       case FaultKind::gone:
         length = 0;
-        bio.result = IoResult::host_failure(pending.fault == FaultKind::again       ? EAGAIN
-                                            : pending.fault == FaultKind::no_space  ? ENOSPC
-                                            : pending.fault == FaultKind::no_memory ? ENOMEM
-                                                                                    : ENODEV);
+        bio.result = refusal(pending.fault);
         break;
       default:
         break;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "volume/extent_map.h"
 
 namespace handback {
 
@@ -56,6 +57,18 @@ struct Change {
   std::string_view name;                      // Borrowed.
   std::string_view name_to;                   // rename. Borrowed.
 };
+
+[[nodiscard]] inline Change map_change(std::uint64_t ino, std::uint64_t offset,
+                                       const Extent& extent) {
+  Change change;
+  change.kind = ChangeKind::map;
+  change.ino = ino;
+  change.offset = offset;
+  change.addr = extent.addr;
+  change.count = extent.count;
+  change.unwritten = extent.unwritten;
+  return change;
+}
 
 void change_encode(const Change& change, std::vector<std::byte>& out);
 

@@ -116,13 +116,8 @@ std::uint64_t VolumeImpl::convert(Inode& inode, std::uint64_t block, std::uint64
                            static_cast<std::uint32_t>(found_end - block), false};
       metadata_->map(inode, block, written, &freed);
       if (logged) {
-        Change change;
-        change.kind = ChangeKind::map;
-        change.ino = inode.ino;
-        change.offset = block;
-        change.addr = written.addr;
-        change.count = written.count;
-        sequence = journal_.append(change, !planted(PlantedBug::initialise_shows_too_early));
+        sequence = journal_.append(map_change(inode.ino, block, written),
+                                   !planted(PlantedBug::initialise_shows_too_early));
       }
     }
     block = found_end;

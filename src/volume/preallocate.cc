@@ -64,16 +64,8 @@ Result<void> VolumeImpl::preallocate(Inode& inode, std::uint64_t offset, std::ui
   // here on it never was, and is told anew when it settles.
   if (of_writes_in_flight && !planted(PlantedBug::preallocation_undoes_writes))
     journal_.ledger().abandon_unpublished();
-  for (const Piece& piece : pieces) {
-    Change change;
-    change.kind = ChangeKind::map;
-    change.ino = inode.ino;
-    change.offset = piece.offset;
-    change.addr = piece.extent.addr;
-    change.count = piece.extent.count;
-    change.unwritten = true;
-    make(change, {&inode});
-  }
+  for (const Piece& piece : pieces)
+    make(map_change(inode.ino, piece.offset, piece.extent), {&inode});
   return {};
 }
 

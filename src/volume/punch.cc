@@ -114,14 +114,7 @@ Result<void> VolumeImpl::make_unwritten(Inode& inode, std::uint64_t offset, std:
       metadata_->map(inode, piece.offset, piece.extent, &freed);
       continue;
     }
-    Change change;
-    change.kind = ChangeKind::map;
-    change.ino = inode.ino;
-    change.offset = piece.offset;
-    change.addr = piece.extent.addr;
-    change.count = piece.extent.count;
-    change.unwritten = true;
-    make(change, {&inode});
+    make(map_change(inode.ino, piece.offset, piece.extent), {&inode});
   }
   return {};
 }

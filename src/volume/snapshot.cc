@@ -115,31 +115,55 @@ class Decoder {
 
 }  // namespace
 
+SnapshotInode snapshot_inode(const Inode& inode) {
+  return {.ino = inode.ino,
+          .type = inode.type,
+          .nlink = inode.nlink,
+          .size_bytes = inode.size_bytes.load(std::memory_order_relaxed),
+          .mtime_ns = inode.mtime_ns,
+          .extent_count = static_cast<std::uint32_t>(inode.extents.size()),
+          .entry_count = static_cast<std::uint32_t>(inode.entries.size())};
+}
+
+void snapshot_put_head(ByteWriter& out, std::uint64_t next_ino, std::uint64_t inode_count) {
+  out.put(next_ino);
+  out.put(inode_count);
+}
+
+void snapshot_put_inode(ByteWriter& out, const SnapshotInode& inode) {
+  out.put(inode.ino);
+  out.put(static_cast<std::uint8_t>(inode.type));
+  out.put(inode.nlink);
+  out.put(inode.size_bytes);
+  out.put(planted(PlantedBug::snapshot_forgets_mtime) ? std::int64_t{0} : inode.mtime_ns);
+  out.put(std::uint8_t{0});
+  out.put(inode.extent_count);
+  if (inode.type == FileType::directory) out.put(inode.entry_count);
+}
+
+void snapshot_put_extent(ByteWriter& out, std::uint64_t offset, const Extent& extent) {
+  const bool unwritten = extent.unwritten && !planted(PlantedBug::snapshot_forgets_unwritten);
+  out.put(offset);
+  out.put(extent.addr | (unwritten ? snapshot_unwritten_bit : 0));
+  out.put(extent.count);
+}
+
+void snapshot_put_entry(ByteWriter& out, std::string_view name, std::uint64_t ino) {
+  out.put(ino);
+  out.put_string(name);
+}
+
 std::vector<std::byte> snapshot_encode(const Metadata& metadata) {
   std::vector<std::byte> payload;
   payload.reserve(metadata.snapshot_bytes());
   ByteWriter out(payload);
-  out.put(metadata.next_ino());
-  out.put(static_cast<std::uint64_t>(metadata.inodes().size()));
+  snapshot_put_head(out, metadata.next_ino(), metadata.inodes().size());
   for (const auto& [ino, inode] : metadata.inodes()) {
-    out.put(ino);
-    out.put(static_cast<std::uint8_t>(inode->type));
-    out.put(inode->nlink);
-    out.put(inode->size_bytes.load(std::memory_order_relaxed));
-    out.put(planted(PlantedBug::snapshot_forgets_mtime) ? std::int64_t{0} : inode->mtime_ns);
-    out.put(std::uint8_t{0});
-    out.put(static_cast<std::uint32_t>(inode->extents.size()));
-    for (const auto& [offset, extent] : inode->extents.all()) {
-      out.put(offset);
-      out.put(extent.addr | (extent.unwritten ? snapshot_unwritten_bit : 0));
-      out.put(extent.count);
-    }
-    if (inode->type != FileType::directory) continue;
-    out.put(static_cast<std::uint32_t>(inode->entries.size()));
-    for (const auto& [name, child] : inode->entries) {
-      out.put(child);
-      out.put_string(name);
-    }
+    snapshot_put_inode(out, snapshot_inode(*inode));
+    for (const auto& [offset, extent] : inode->extents.all())
+      snapshot_put_extent(out, offset, extent);
+    for (const auto& [name, child] : inode->entries)
+      snapshot_put_entry(out, name, child);
   }
   return payload;
 }

@@ -23,22 +23,13 @@ SnapshotWriter::~SnapshotWriter() {
   metadata_.observe(nullptr);
 }
 
-SnapshotWriter::Attributes SnapshotWriter::attributes_of(const Inode& inode) {
-  return {inode.type,
-          inode.nlink,
-          inode.size_bytes.load(std::memory_order_relaxed),
-          inode.mtime_ns,
-          static_cast<std::uint32_t>(inode.extents.size()),
-          static_cast<std::uint32_t>(inode.entries.size())};
-}
-
 SnapshotWriter::Kept* SnapshotWriter::keep(const Inode& inode) {
   if (inode.ino >= next_ino_ || inode.ino < ino_) return nullptr;
   // Without a name it was none of the snapshot's, or it is kept whole already.
   if (inode.nlink == 0) return nullptr;
   if (inode.ino == ino_ && part_ == Part::between) return nullptr;
   const auto [at, added] = kept_.try_emplace(inode.ino);
-  if (added) at->second.attributes = attributes_of(inode);
+  if (added) at->second.attributes = snapshot_inode(inode);
   return &at->second;
 }
 
@@ -131,27 +122,10 @@ bool SnapshotWriter::begin_inode() {
 
 void SnapshotWriter::put_header(std::vector<std::byte>& bytes) const {
   const auto kept = kept_.find(ino_);
-  const Attributes attributes =
-      kept != kept_.end() ? kept->second.attributes : attributes_of(*metadata_.find(ino_));
   ByteWriter out(bytes);
-  out.put(ino_);
-  out.put(static_cast<std::uint8_t>(attributes.type));
-  out.put(attributes.nlink);
-  out.put(attributes.size_bytes);
-  out.put(attributes.mtime_ns);
-  out.put(std::uint8_t{0});
-  out.put(attributes.extent_count);
-  if (attributes.type == FileType::directory) out.put(attributes.entry_count);
+  snapshot_put_inode(
+      out, kept != kept_.end() ? kept->second.attributes : snapshot_inode(*metadata_.find(ino_)));
 }
-
-namespace {
-void put_extent(ByteWriter& out, std::uint64_t offset, const Extent& extent) {
-  out.put(offset);
-  const bool unwritten = extent.unwritten && !planted(PlantedBug::snapshot_forgets_unwritten);
-  out.put(extent.addr | (unwritten ? snapshot_unwritten_bit : 0));
-  out.put(extent.count);
-}
-}  // namespace
 
 // From block_ on: the regions that changed as they were kept, the rest as it is.
 void SnapshotWriter::put_extents(std::size_t bytes_wanted, std::vector<std::byte>& bytes) {
@@ -175,7 +149,7 @@ void SnapshotWriter::put_extents(std::size_t bytes_wanted, std::vector<std::byte
       const ExtentMap::Map& map = inode->extents.all();
       auto at = map.lower_bound(block_);
       for (; at != map.end() && at->first < region_start && bytes.size() < bytes_wanted; ++at) {
-        put_extent(out, at->first, at->second);
+        snapshot_put_extent(out, at->first, at->second);
         block_ = at->first + at->second.count;
       }
       if (bytes.size() >= bytes_wanted) return;
@@ -188,7 +162,7 @@ void SnapshotWriter::put_extents(std::size_t bytes_wanted, std::vector<std::byte
         region->extents.begin(), region->extents.end(), block_,
         [](const auto& extent, std::uint64_t from) { return extent.first < from; });
     for (; at != region->extents.end() && bytes.size() < bytes_wanted; ++at) {
-      put_extent(out, at->first, at->second);
+      snapshot_put_extent(out, at->first, at->second);
       block_ = at->first + at->second.count;
     }
     if (at == region->extents.end()) block_ = region->end;
@@ -214,16 +188,12 @@ void SnapshotWriter::put_entries(std::size_t bytes_wanted, std::vector<std::byte
       return;
     }
     if (name == names.end() || (entry != entries.end() && entry->first < name->first)) {
-      out.put(entry->second);
-      out.put_string(entry->first);
+      snapshot_put_entry(out, entry->first, entry->second);
       last = &entry->first;
       ++entry;
       continue;
     }
-    if (name->second) {
-      out.put(*name->second);
-      out.put_string(name->first);
-    }
+    if (name->second) snapshot_put_entry(out, name->first, *name->second);
     last = &name->first;
     if (entry != entries.end() && entry->first == name->first) ++entry;
     ++name;
@@ -238,8 +208,7 @@ bool SnapshotWriter::next(std::size_t bytes_wanted, std::vector<std::byte>& out)
     switch (part_) {
       case Part::volume_header: {
         ByteWriter header(out);
-        header.put(next_ino_);
-        header.put(inode_count_);
+        snapshot_put_head(header, next_ino_, inode_count_);
         part_ = Part::between;
         break;
       }

@@ -17,6 +17,7 @@
 
 #include "volume/metadata.h"
 #include "volume/metadata_observer.h"
+#include "volume/snapshot.h"
 
 namespace handback {
 
@@ -41,17 +42,9 @@ class SnapshotWriter final : private MetadataObserver {
     std::uint64_t end = 0;
     Extents extents;
   };
-  struct Attributes {
-    FileType type = FileType::regular;
-    std::uint32_t nlink = 0;
-    std::uint64_t size_bytes = 0;
-    std::int64_t mtime_ns = 0;
-    std::uint32_t extent_count = 0;
-    std::uint32_t entry_count = 0;
-  };
   // Of an inode ahead of the writer that has changed: what the snapshot has of it.
   struct Kept {
-    Attributes attributes;
+    SnapshotInode attributes;
     std::map<std::uint64_t, Region> regions;                                 // By their start.
     std::map<std::string, std::optional<std::uint64_t>, std::less<>> names;  // Null: not there.
     bool gone = false;                                                       // All of it is here.
@@ -62,7 +55,6 @@ class SnapshotWriter final : private MetadataObserver {
   void entry_will_change(const Inode& directory, std::string_view name) override;
   void inode_will_go(const Inode& inode) override;
 
-  [[nodiscard]] static Attributes attributes_of(const Inode& inode);
   // Null: the inode is not in the snapshot, or behind the writer.
   Kept* keep(const Inode& inode);
   // Finds the next inode; false: there is none.

@@ -52,9 +52,12 @@ Outcome VolumeFile::Impl::place_and_start(Kiocb& kiocb, IovView from) noexcept {
 }
 
 Outcome VolumeFile::Impl::start_placed(Kiocb& kiocb, IovView from) noexcept {
-  if (tail_in_the_way(kiocb)) return write_after_tail(*this, kiocb, from);
   const bool tell_start = kiocb.is_dsync() && needs_metadata(kiocb, from.length());
-  return dio_rw(kiocb, from, dio_request(tell_start));
+  const Outcome outcome = dio_rw(kiocb, from, dio_request(tell_start));
+  const bool unprepared =
+      outcome.is_final() &&
+      outcome.result() == IoResult::failure(Errc::would_block, IoDetail::gap_unprepared);
+  return unprepared ? write_after_tail(*this, kiocb, from) : outcome;
 }
 
 bool VolumeFile::Impl::needs_metadata(const Kiocb& kiocb, std::uint64_t length) const noexcept {
@@ -66,11 +69,9 @@ bool VolumeFile::Impl::needs_metadata(const Kiocb& kiocb, std::uint64_t length) 
   return found.hole || found.extent.unwritten || (found.offset + found.count) * fs_block < end;
 }
 
-bool VolumeFile::Impl::tail_in_the_way(const Kiocb& kiocb) const noexcept {
-  // An APPEND begins where the file, or the write before it, ends.
+bool VolumeFile::Impl::gap_unprepared() const noexcept {
   return !planted(PlantedBug::tail_not_cleaned) &&
-         inode.open->tail_unclean.load(std::memory_order_relaxed) &&
-         !has(kiocb.ki_flags, KiocbFlags::append) && kiocb.ki_pos > size_bytes();
+         inode.open->tail_unclean.load(std::memory_order_relaxed);
 }
 
 IoResult VolumeFile::Impl::iomap_begin(Kiocb& /*kiocb*/, const IomapRequest& request,
@@ -354,9 +355,10 @@ Result<void> VolumeFile::Impl::truncate(Issuer& issuer, std::uint64_t size, Resi
   if (auto done = volume.set_size(inode, size); !done) return done;
   if (size >= old_size || size % fs_block == 0) return {};
   inode.open->tail_unclean.store(true, std::memory_order_relaxed);
-  // A write that stands in line has looked at the tail already, when it was another one, and may
-  // begin behind the end. For it the tail is zeroed here, once the new end is durable: what is
-  // zeroed must not come back as a part of the file.
+  // Whoever enters from here on finds the tail unclean (gap_unprepared). A write that stands in
+  // line has entered when it was another one, and may begin behind the end. For it the tail is
+  // zeroed here, once the new end is durable: what is zeroed must not come back as a part of the
+  // file.
   if (!dio_inflight_impl(inode.open->inflight).anyone_in_line() ||
       planted(PlantedBug::truncate_leaves_the_tail_to_the_line))
     return {};

@@ -21,7 +21,6 @@ struct VolumeFile::Impl final : IomapOps, DioOps {
   // Whether a DSYNC write of these bytes needs metadata to be read back; a guess, which may be
   // wrong by the time the write starts.
   [[nodiscard]] bool needs_metadata(const Kiocb& kiocb, std::uint64_t length) const noexcept;
-  [[nodiscard]] bool tail_in_the_way(const Kiocb& kiocb) const noexcept;
   enum class Resize : std::uint8_t { exactly, at_least };
   Result<void> truncate(Issuer& issuer, std::uint64_t size, Resize resize = Resize::exactly);
   Result<void> preallocate(Issuer& issuer, std::uint64_t offset, std::uint64_t length,
@@ -49,6 +48,7 @@ struct VolumeFile::Impl final : IomapOps, DioOps {
   [[nodiscard]] bool is_extending(std::uint64_t end_offset) const noexcept override {
     return end_offset > inode.size_bytes.load(std::memory_order_acquire);
   }
+  [[nodiscard]] bool gap_unprepared() const noexcept override;
   [[nodiscard]] std::uint64_t size_bytes() const noexcept override {
     return inode.size_bytes.load(std::memory_order_acquire);
   }
