@@ -14,9 +14,13 @@ endif()
 add_library(handback_flags INTERFACE)
 target_compile_options(
   handback_flags
-  INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wnon-virtual-dtor -Woverloaded-virtual
+  INTERFACE -Wall -Wextra -Wpedantic -Wconversion -Wnon-virtual-dtor -Woverloaded-virtual
             -Wcast-align -Wcast-qual -Wextra-semi -Wundef -Wimplicit-fallthrough
             -Wmissing-declarations)
+if(NOT HANDBACK_UNITY)
+  # Compiled together, what one file has at its top another may have as a local.
+  target_compile_options(handback_flags INTERFACE -Wshadow)
+endif()
 # {.overwrite = true} leaves the other options at their defaults, and is meant to.
 target_compile_options(handback_flags INTERFACE -Wno-missing-field-initializers)
 if(HANDBACK_WERROR)

@@ -38,6 +38,20 @@ T value_of(Result<T>&& result) {
   if constexpr (!std::is_void_v<T>) return std::move(*result);
 }
 
+inline std::uint64_t number_from_environment(const char* name, std::uint64_t otherwise) {
+  const char* const text = std::getenv(name);
+  return text != nullptr ? std::strtoull(text, nullptr, 0) : otherwise;
+}
+
+// Of a random test that runs several seeds: HB_SEED decides for one, else the first few.
+struct Seeds {
+  std::uint64_t first;
+  std::uint64_t count;
+};
+inline Seeds seeds_from_environment(std::uint64_t count) {
+  return {number_from_environment("HB_SEED", 1), std::getenv("HB_SEED") != nullptr ? 1 : count};
+}
+
 // The seed of a random test, printed with what replays it. HB_SEED decides, else chance.
 inline std::uint64_t announce_seed() {
   const char* const given = std::getenv("HB_SEED");

@@ -23,6 +23,7 @@
 #include <optional>
 #include <string>
 
+#include "base/base_test_support.h"
 #include "base/explored_concurrency.h"
 
 namespace handback::testing {
@@ -77,11 +78,6 @@ Exploration explore(ScheduleSearch& search, std::uint64_t schedules_max) {
     }
   }
   return result;
-}
-
-inline std::uint64_t number_from_environment(const char* name, std::uint64_t otherwise) {
-  const char* const text = std::getenv(name);
-  return text != nullptr ? std::strtoull(text, nullptr, 0) : otherwise;
 }
 
 inline void report(const Exploration& result, const std::string& how, std::clock_t began) {

@@ -5,10 +5,10 @@
 
 #include <array>
 #include <atomic>
-#include <cstdlib>
 #include <memory>
 #include <thread>
 
+#include "base/base_test_support.h"
 #include "block/fake_clock.h"
 #include "block/held_device.h"
 
@@ -16,11 +16,6 @@ namespace handback::testing {
 namespace {
 
 constexpr unsigned bios_each = 24;
-
-unsigned rounds_wanted() {
-  const char* const asked = std::getenv("HB_RACE_ROUNDS");
-  return asked == nullptr ? 400 : static_cast<unsigned>(std::strtoul(asked, nullptr, 10));
-}
 
 struct Tally {
   std::atomic<unsigned> answered{0};
@@ -55,7 +50,7 @@ struct Fleeting : Bio {
 TEST(DeadlineRace, EndsEachBioOnceByItsAnswerOrItsDeadline) {
   unsigned answered = 0;
   unsigned timed_out = 0;
-  const unsigned rounds = rounds_wanted();
+  const auto rounds = static_cast<unsigned>(number_from_environment("HB_RACE_ROUNDS", 400));
   for (unsigned round = 0; round < rounds; ++round) {
     FakeClock clock;
     HeldDevice below;

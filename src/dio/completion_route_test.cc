@@ -23,7 +23,6 @@ class DioRoute : public ::testing::Test {
 };
 
 constexpr RouteDecision for_extending{Route::issuer, RouteReason::extending};
-constexpr RouteDecision overwrite_inline{Route::inline_, RouteReason::pure_overwrite};
 
 TEST_F(DioRoute, OfAnExtensionIsTheIssuer) {
   rig_.file.map(16384, 16384, 16384);

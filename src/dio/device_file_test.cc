@@ -42,10 +42,8 @@ class DeviceFileTest : public ::testing::Test {
 };
 
 const IoResult beyond_the_end = IoResult::failure(Errc::too_large, IoDetail::offset_beyond_limit);
-const RouteDecision overwrite_inline{Route::inline_, RouteReason::pure_overwrite};
 const RouteDecision read_inline{Route::inline_, RouteReason::read_ok};
 const RouteDecision ended_in_submit{Route::submit, RouteReason::submit_ended};
-const RouteDecision failed_in_submit{Route::submit, RouteReason::error};
 
 TEST_F(DeviceFileTest, ReadsBackWhatWasWrittenAndNothingElseChanged) {
   open_memory();

@@ -38,6 +38,9 @@ inline void PrintTo(const RouteDecision& decision, std::ostream* out) {
 
 namespace testing {
 
+inline constexpr RouteDecision overwrite_inline{Route::inline_, RouteReason::pure_overwrite};
+inline constexpr RouteDecision failed_in_submit{Route::submit, RouteReason::error};
+
 // One fs block of a file.
 struct FakeBlock {
   IomapType type = IomapType::hole;

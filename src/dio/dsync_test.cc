@@ -30,7 +30,6 @@ constexpr FakeBlock unwritten{.type = IomapType::unwritten};
 constexpr FakeBlock new_extent{.type = IomapType::mapped, .new_extent = true};
 constexpr FakeBlock shared{.type = IomapType::mapped, .shared = true};
 
-constexpr RouteDecision overwrite_inline{Route::inline_, RouteReason::pure_overwrite};
 constexpr RouteDecision for_dsync{Route::issuer, RouteReason::dsync};
 constexpr RouteDecision for_unwritten{Route::issuer, RouteReason::unwritten};
 constexpr RouteDecision for_new{Route::issuer, RouteReason::new_extent};

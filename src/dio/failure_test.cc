@@ -6,7 +6,6 @@ namespace handback::testing {
 namespace {
 
 const RouteDecision failed_at_issuer{Route::issuer, RouteReason::error};
-const RouteDecision failed_in_submit{Route::submit, RouteReason::error};
 
 // 4 bios of 4096 bytes each for a request of 16 KiB, with faults at the device.
 class DioFailure : public ::testing::Test {

@@ -4,15 +4,11 @@
 #include <handback/simulation.h>
 
 #include <algorithm>
-#include <cstdlib>
+
+#include "base/base_test_support.h"
 
 namespace handback::sim {
 namespace {
-
-std::uint64_t number_from(const char* variable, std::uint64_t otherwise) {
-  const char* text = std::getenv(variable);
-  return text != nullptr ? std::strtoull(text, nullptr, 0) : otherwise;
-}
 
 std::string text_of(const std::vector<Violation>& violations) {
   std::string text;
@@ -23,12 +19,12 @@ std::string text_of(const std::vector<Violation>& violations) {
 
 TEST(CrashExplorer, FindsOnlyPromisedStates) {
   CrashOptions options;
-  options.states_max = number_from("HB_CRASH_STATES", 20'000);
+  options.states_max = testing::number_from_environment("HB_CRASH_STATES", 20'000);
   options.nested_one_in = 2;
   options.triples_one_in = 2000;
   // A few sequences from everywhere rather than all of the first.
   options.shares = 199;
-  options.share = number_from("HB_SEED", 0) % options.shares;
+  options.share = testing::number_from_environment("HB_SEED", 0) % options.shares;
   const CrashReport report = explore_crashes(options);
   EXPECT_EQ(text_of(report.violations), "");
   EXPECT_GE(report.states, std::min<std::uint64_t>(options.states_max, 10'000));

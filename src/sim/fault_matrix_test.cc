@@ -4,10 +4,10 @@
 #include <handback/sim.h>
 #include <handback/simulation.h>
 
-#include <cstdlib>
 #include <map>
 #include <set>
 
+#include "base/base_test_support.h"
 #include "sim/operation.h"
 
 namespace handback::sim {
@@ -18,9 +18,7 @@ class FaultMatrix : public ::testing::Test {
   static const FaultMatrixReport& report() {
     static const FaultMatrixReport once = [] {
       FaultMatrixOptions options;
-      options.nth_max = 3;
-      if (const char* text = std::getenv("HB_FAULT_NTH"); text != nullptr)
-        options.nth_max = std::strtoull(text, nullptr, 0);
+      options.nth_max = testing::number_from_environment("HB_FAULT_NTH", 3);
       return run_fault_matrix(options);
     }();
     return once;

@@ -3,20 +3,15 @@
 #include <gtest/gtest.h>
 #include <handback/simulation.h>
 
-#include <cstdlib>
+#include "base/base_test_support.h"
 
 namespace handback::sim {
 namespace {
 
-std::uint64_t number_from(const char* variable, std::uint64_t otherwise) {
-  const char* text = std::getenv(variable);
-  return text != nullptr ? std::strtoull(text, nullptr, 0) : otherwise;
-}
-
 TEST(Swarm, KeepsThePromises) {
   SwarmOptions options;
-  options.first_seed = number_from("HB_SEED", 1);
-  options.seeds = number_from("HB_SEEDS", 150);
+  options.first_seed = testing::number_from_environment("HB_SEED", 1);
+  options.seeds = testing::number_from_environment("HB_SEEDS", 150);
   const SwarmReport report = run_swarm(options);
   for (const Violation& violation : report.violations)
     ADD_FAILURE() << "HB_SEED=" << violation.where << " HB_SEEDS=1\n" << violation.problem;

@@ -3,8 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <random>
+
+#include "base/base_test_support.h"
 
 namespace handback {
 namespace {
@@ -61,8 +62,7 @@ TEST(AllocatorDeathTest, AbortsWhenABlockIsFreedTwice) {
 }
 
 TEST(Allocator, NeverHandsOutABlockTwiceUnderRandomUse) {
-  const char* seed_text = std::getenv("HB_SEED");
-  const std::uint64_t seed = seed_text != nullptr ? std::strtoull(seed_text, nullptr, 0) : 1;
+  const std::uint64_t seed = testing::number_from_environment("HB_SEED", 1);
   SCOPED_TRACE(::testing::Message() << "replay with HB_SEED=" << seed);
   std::mt19937_64 random(seed);
   constexpr std::uint64_t blocks = 300;

@@ -1,7 +1,6 @@
 // Goal: parallel appends are published in order, cost one round trip each when durable, and
 // whatever moment the power is cut at, a file holds a prefix of them with at least what was
 // acknowledged. HB_SEED replays one seed, HB_APPEND_SEEDS sets how many are tried.
-#include <cstdlib>
 #include <ostream>
 
 #include "block/fault_device.h"
@@ -11,19 +10,6 @@
 
 namespace handback::testing {
 namespace {
-
-constexpr std::size_t block = 4096;
-constexpr int eio = 5;
-
-struct CacheCase {
-  const char* name;
-  bool volatile_cache;
-  bool fua;
-  std::size_t unit = 4096;  // Bytes of one append.
-};
-void PrintTo(const CacheCase& cache, std::ostream* out) {
-  *out << cache.name;
-}
 
 // One version of one unit of the file.
 struct Version {
@@ -211,10 +197,8 @@ class AppendHistory {
 class VolumeAppendCrash : public ::testing::TestWithParam<CacheCase> {};
 
 TEST_P(VolumeAppendCrash, KeepsAPrefixWithAllThatWasAcknowledgedAtAnyMoment) {
-  const char* seed_text = std::getenv("HB_SEED");
-  const char* count_text = std::getenv("HB_APPEND_SEEDS");
-  const std::uint64_t count = count_text != nullptr ? std::strtoull(count_text, nullptr, 0) : 2;
-  const std::uint64_t first = seed_text != nullptr ? std::strtoull(seed_text, nullptr, 0) : 1;
+  const std::uint64_t count = number_from_environment("HB_APPEND_SEEDS", 2);
+  const std::uint64_t first = number_from_environment("HB_SEED", 1);
   for (std::uint64_t seed = first; seed < first + count; ++seed) {
     SCOPED_TRACE(::testing::Message() << "replay with HB_SEED=" << seed << " HB_APPEND_SEEDS=1");
     AppendHistory history(seed, GetParam());

@@ -1,6 +1,5 @@
 // Goal: writers go on while a checkpoint is taken, and what it holds is of one moment, whatever
 // moment the power is cut at. HB_SEED replays one seed.
-#include <cstdlib>
 
 #include "volume/journal.h"
 #include "volume/power_cut_device.h"
@@ -9,8 +8,6 @@
 
 namespace handback::testing {
 namespace {
-
-constexpr std::uint64_t block = 4096;
 
 struct SmallSlices {
   explicit SmallSlices(std::size_t bytes) : before(checkpoint_slice_bytes.exchange(bytes)) {}
@@ -42,9 +39,7 @@ TEST(VolumeCheckpoint, LetsDurableAppendsEndWhileItIsBeingTaken) {
 // checkpoints are taken in tiny slices.
 TEST(VolumeCheckpoint, IsOfOneMomentWheneverThePowerIsCut) {
   const SmallSlices slices(100);
-  const char* seed_text = std::getenv("HB_SEED");
-  const std::uint64_t first = seed_text != nullptr ? std::strtoull(seed_text, nullptr, 0) : 1;
-  const std::uint64_t count = seed_text != nullptr ? 1 : 3;
+  const auto [first, count] = seeds_from_environment(3);
   for (std::uint64_t seed = first; seed < first + count; ++seed) {
     SCOPED_TRACE(::testing::Message() << "replay with HB_SEED=" << seed);
     std::mt19937_64 random(seed);

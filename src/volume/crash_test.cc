@@ -2,7 +2,6 @@
 // Method: random operations on a PowerCutDevice; at many moments, images that a cut could leave are
 // opened, compared with the states that the operations passed through, checked, used again and
 // checked again. HB_SEED replays one seed; HB_CRASH_STATES sets how many images are tried.
-#include <cstdlib>
 #include <map>
 #include <ostream>
 
@@ -11,8 +10,6 @@
 
 namespace handback::testing {
 namespace {
-
-constexpr std::size_t block = 4096;
 
 struct File {
   std::uint64_t object;
@@ -282,27 +279,14 @@ class History {
   std::map<std::uint64_t, std::map<std::uint64_t, std::vector<BlockWrite>>> writes_;
 };
 
-struct CacheCase {
-  const char* name;
-  bool volatile_cache;
-  bool fua;
-};
-void PrintTo(const CacheCase& cache, std::ostream* out) {
-  *out << cache.name;
-}
-
 class VolumeCrash : public ::testing::TestWithParam<CacheCase> {};
 
 TEST_P(VolumeCrash, RecoversToAnAllowedStateAtAnyMoment) {
-  const char* seed_text = std::getenv("HB_SEED");
-  const char* states_text = std::getenv("HB_CRASH_STATES");
-  const std::uint64_t states =
-      states_text != nullptr ? std::strtoull(states_text, nullptr, 0) : 120;
+  const std::uint64_t states = number_from_environment("HB_CRASH_STATES", 120);
   constexpr std::uint64_t states_per_history = 40;
   std::uint64_t newest_generation = 0;
   for (std::uint64_t done = 0; done < states; done += states_per_history) {
-    const std::uint64_t seed =
-        seed_text != nullptr ? std::strtoull(seed_text, nullptr, 0) : 1 + done;
+    const std::uint64_t seed = number_from_environment("HB_SEED", 1 + done);
     SCOPED_TRACE(::testing::Message() << "replay with HB_SEED=" << seed);
     History history(seed, GetParam().volatile_cache, GetParam().fua);
     history.run(150);  // Enough for the log to wrap and for checkpoints.

@@ -3,9 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <optional>
 #include <random>
+
+#include "base/base_test_support.h"
 
 namespace handback {
 namespace {
@@ -67,8 +68,7 @@ TEST(ExtentMap, LooksUpHolesUpToTheNextExtent) {
 
 // Against a plain array of blocks. HB_SEED replays.
 TEST(ExtentMap, AgreesWithAnArrayOfBlocksUnderRandomEdits) {
-  const char* seed_text = std::getenv("HB_SEED");
-  const std::uint64_t seed = seed_text != nullptr ? std::strtoull(seed_text, nullptr, 0) : 1;
+  const std::uint64_t seed = testing::number_from_environment("HB_SEED", 1);
   SCOPED_TRACE(::testing::Message() << "replay with HB_SEED=" << seed);
   std::mt19937_64 random(seed);
   constexpr std::uint64_t blocks = 64;

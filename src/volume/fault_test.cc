@@ -7,8 +7,6 @@
 namespace handback::testing {
 namespace {
 
-constexpr int eio = 5;
-
 class VolumeFaults : public ::testing::Test {
  protected:
   VolumeFaults() {

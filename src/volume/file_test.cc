@@ -176,8 +176,7 @@ TEST_F(VolumeFileIo, AFileWrittenInOrderStaysInOnePiece) {
 
 // Against bytes in memory: any mixture of what a file can do. HB_SEED replays.
 TEST_F(VolumeFileIo, AgreesWithAShadowInMemoryUnderRandomUse) {
-  const char* seed_text = std::getenv("HB_SEED");
-  const std::uint64_t seed = seed_text != nullptr ? std::strtoull(seed_text, nullptr, 0) : 1;
+  const std::uint64_t seed = number_from_environment("HB_SEED", 1);
   SCOPED_TRACE(::testing::Message() << "replay with HB_SEED=" << seed);
   std::mt19937_64 random(seed);
   std::vector<std::byte> shadow;

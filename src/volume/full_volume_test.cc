@@ -5,8 +5,6 @@
 namespace handback::testing {
 namespace {
 
-constexpr std::uint64_t block = 4096;
-
 class FullVolume : public ::testing::Test {
  protected:
   // Appends until nothing is free any more; blocks appended.

@@ -13,7 +13,6 @@ namespace {
 
 constexpr std::uint64_t small_bytes = 4 << 20;
 constexpr std::uint64_t large_bytes = 8 << 20;
-constexpr std::size_t block = 4096;
 
 void fill_device(Issuer& issuer, BlockDevice& device, std::span<const std::byte> from) {
   auto raw = make_device_file(device);
@@ -153,14 +152,6 @@ TEST_F(VolumeGrow, RefusesASuperblockWhoseFormattedSizeCannotBe) {
   EXPECT_TRUE(refused(2048, 2048));
   EXPECT_TRUE(refused(4096, 2048));
   EXPECT_FALSE(refused(1024, 2048));
-}
-
-struct CacheCase {
-  const char* name;
-  bool volatile_cache;
-};
-void PrintTo(const CacheCase& cache, std::ostream* out) {
-  *out << cache.name;
 }
 
 class VolumeGrowCrash : public ::testing::TestWithParam<CacheCase> {};

@@ -6,8 +6,6 @@
 namespace handback::testing {
 namespace {
 
-constexpr std::uint32_t block = 4096;
-
 class VolumeInFlight : public ::testing::Test {
  protected:
   void make(bool volatile_cache) {

@@ -1,7 +1,6 @@
 // Goal: preallocated space is what was asked for, never shows what was on the device, and, once it
 // is initialised, is overwritten without a change of metadata.
 #include <algorithm>
-#include <cstdlib>
 
 #include "block/fault_device.h"
 #include "volume/power_cut_device.h"
@@ -11,7 +10,6 @@
 namespace handback::testing {
 namespace {
 
-constexpr std::uint64_t block = 4096;
 constexpr PreallocateOptions initialised{.mode = PreallocateMode::initialised};
 constexpr PreallocateOptions initialised_and_extended{.mode = PreallocateMode::initialised,
                                                       .extend_size = true};
@@ -177,9 +175,7 @@ TEST(VolumePreallocateOrder, AnUnconfirmedWriteIsConfirmedBeforeItsBlocksAreZero
 class VolumePreallocateCrash : public ::testing::TestWithParam<bool> {};
 
 TEST_P(VolumePreallocateCrash, NeverShowsWhatTheBlocksHeldBefore) {
-  const char* seed_text = std::getenv("HB_SEED");
-  const std::uint64_t first = seed_text != nullptr ? std::strtoull(seed_text, nullptr, 0) : 1;
-  const std::uint64_t count = seed_text != nullptr ? 1 : 2;
+  const auto [first, count] = seeds_from_environment(2);
   for (std::uint64_t seed = first; seed < first + count; ++seed) {
     SCOPED_TRACE(::testing::Message() << "replay with HB_SEED=" << seed);
     std::mt19937_64 random(seed);

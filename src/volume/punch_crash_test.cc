@@ -2,7 +2,6 @@
 // written again and reused by another file are neither lost nor come back. Method: a PowerCutDevice
 // and, for each sector of two files, the versions that it may hold. HB_SEED replays one seed,
 // HB_PUNCH_SEEDS sets how many are tried, HB_PUNCH_STATES how many images of each.
-#include <cstdlib>
 #include <ostream>
 
 #include "volume/power_cut_device.h"
@@ -12,23 +11,7 @@
 namespace handback::testing {
 namespace {
 
-constexpr std::size_t block = 4096;
-constexpr std::size_t sector = 512;
 constexpr std::size_t sectors = block / sector;
-
-struct CacheCase {
-  const char* name;
-  bool volatile_cache;
-  bool fua;
-};
-void PrintTo(const CacheCase& cache, std::ostream* out) {
-  *out << cache.name;
-}
-
-std::uint64_t number_of(const char* variable, std::uint64_t otherwise) {
-  const char* text = std::getenv(variable);
-  return text != nullptr ? std::strtoull(text, nullptr, 0) : otherwise;
-}
 
 // One version of one sector. id 0: zeros.
 struct Version {
@@ -257,9 +240,9 @@ class PunchHistory {
 class VolumePunchCrash : public ::testing::TestWithParam<CacheCase> {};
 
 TEST_P(VolumePunchCrash, NeitherLosesDurableWritesNorBringsBackWhatWasPunched) {
-  const std::uint64_t count = number_of("HB_PUNCH_SEEDS", 2);
-  const std::uint64_t states = number_of("HB_PUNCH_STATES", 25);
-  const std::uint64_t first = number_of("HB_SEED", 1);
+  const std::uint64_t count = number_from_environment("HB_PUNCH_SEEDS", 2);
+  const std::uint64_t states = number_from_environment("HB_PUNCH_STATES", 25);
+  const std::uint64_t first = number_from_environment("HB_SEED", 1);
   for (std::uint64_t seed = first; seed < first + count; ++seed) {
     SCOPED_TRACE(::testing::Message() << "replay with HB_SEED=" << seed << " HB_PUNCH_SEEDS=1");
     PunchHistory history(seed, GetParam());

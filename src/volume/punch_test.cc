@@ -5,8 +5,6 @@
 namespace handback::testing {
 namespace {
 
-constexpr std::uint64_t block = 4096;
-
 class VolumeHoles : public ::testing::Test {
  protected:
   VolumeHoles() {
@@ -177,8 +175,7 @@ TEST_F(VolumeHoles, FreedBlocksAreNotReusedBeforeThatIsDurable) {
 }
 
 TEST_F(VolumeHoles, AnswerLikeAModelForRandomOnes) {
-  const char* seed_text = std::getenv("HB_SEED");
-  const std::uint64_t seed = seed_text != nullptr ? std::strtoull(seed_text, nullptr, 0) : 7;
+  const std::uint64_t seed = number_from_environment("HB_SEED", 7);
   SCOPED_TRACE(::testing::Message() << "replay with HB_SEED=" << seed);
   std::mt19937_64 random(seed);
   const std::uint64_t extent = 24 * block;

@@ -6,10 +6,10 @@
 
 #include <array>
 #include <atomic>
-#include <cstdlib>
 #include <mutex>
 #include <thread>
 
+#include "base/base_test_support.h"
 #include "ring/test_files.h"
 #include "volume/volume_test_support.h"
 
@@ -22,11 +22,6 @@ struct Case {
   On on;
   bool user_lock;
 };
-
-unsigned rounds_wanted() {
-  const char* asked = std::getenv("HB_DRAIN_ROUNDS");
-  return asked == nullptr ? 300 : static_cast<unsigned>(std::strtoul(asked, nullptr, 10));
-}
 
 class SelfDrain : public ::testing::TestWithParam<Case> {
  protected:
@@ -71,7 +66,8 @@ struct Writer {
 TEST_P(SelfDrain, EndsHoweverThreadsWriteTruncateAndSync) {
   VolumeFixture fixture(make_device());
   constexpr unsigned thread_count = 3;
-  const unsigned rounds = std::max(1U, rounds_wanted() / thread_count);
+  const unsigned rounds = std::max(
+      1U, static_cast<unsigned>(number_from_environment("HB_DRAIN_ROUNDS", 300)) / thread_count);
   // One file for all, so that every truncate meets the others' writes, and one for each.
   std::mutex user_lock;
   std::atomic<unsigned> failures{0};

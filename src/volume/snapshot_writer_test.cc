@@ -5,9 +5,9 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <random>
 
+#include "base/base_test_support.h"
 #include "volume/format.h"
 #include "volume/snapshot.h"
 
@@ -103,9 +103,7 @@ TEST(SnapshotWriter, GivesWhatEncodingAllAtOnceGives) {
 }
 
 TEST(SnapshotWriter, IsOfTheMomentWhenItWasBegunWhateverChangesMeanwhile) {
-  const char* seed_text = std::getenv("HB_SEED");
-  const std::uint64_t first = seed_text != nullptr ? std::strtoull(seed_text, nullptr, 0) : 1;
-  const std::uint64_t count = seed_text != nullptr ? 1 : 400;
+  const auto [first, count] = testing::seeds_from_environment(400);
   for (std::uint64_t seed = first; seed < first + count; ++seed) {
     SCOPED_TRACE(::testing::Message() << "replay with HB_SEED=" << seed);
     Metadata metadata;

@@ -9,7 +9,6 @@
 namespace handback::testing {
 namespace {
 
-constexpr std::size_t sector = 512;
 constexpr std::uint64_t device_bytes = 4 << 20;
 constexpr std::uint64_t kept_bytes = sector;
 constexpr std::uint64_t write_offset = 4 * sector;

@@ -14,7 +14,24 @@
 #include <random>
 #include <string>
 
+#include "base/base_test_support.h"
+
 namespace handback::testing {
+
+inline constexpr std::uint64_t block = 4096;
+inline constexpr std::uint64_t sector = 512;
+inline constexpr int eio = 5;
+
+// A device's cache, for tests that run on several.
+struct CacheCase {
+  const char* name;
+  bool volatile_cache;
+  bool fua = false;
+  std::uint64_t unit = block;  // Bytes of one append.
+};
+inline void PrintTo(const CacheCase& cache, std::ostream* out) {
+  *out << cache.name;
+}
 
 // The value of a Result, or the end of the test with the error's text.
 template <typename T>
