@@ -22,49 +22,37 @@ using handback::CheckReport;
 using handback::Errc;
 using ::testing::AllOf;
 using ::testing::Contains;
-using ::testing::Field;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
-using FieldOfImage = hostile::Field;
-
-const BaseImage& base(std::string_view name) {
-  static const std::vector<BaseImage> images = base_images();
-  for (const BaseImage& image : images) {
-    if (image.name == name) return image;
-  }
-  std::abort();
-}
-
 auto finding(std::string_view structure, std::string_view field, std::string_view problem) {
-  return AllOf(Field(&CheckFinding::structure, std::string(structure)),
-               Field(&CheckFinding::field, HasSubstr(std::string(field))),
-               Field(&CheckFinding::problem, HasSubstr(std::string(problem))));
+  return AllOf(::testing::Field(&CheckFinding::structure, std::string(structure)),
+               ::testing::Field(&CheckFinding::field, HasSubstr(std::string(field))),
+               ::testing::Field(&CheckFinding::problem, HasSubstr(std::string(problem))));
 }
 
 class CheckCases : public ::testing::Test {
  protected:
   void use(std::string_view name) {
-    device_ = std::make_unique<ImageDevice>(base(name).bytes);
+    device_ = std::make_unique<ImageDevice>(base_image(name).bytes);
     fields_ = fields_of(device_->bytes());
   }
   ~CheckCases() override { issuer_.reset(); }
 
   // The n-th field of this name.
-  const FieldOfImage& field(std::string_view structure, std::string_view name,
-                            std::size_t n = 0) const {
-    for (const FieldOfImage& candidate : fields_) {
+  const Field& field(std::string_view structure, std::string_view name, std::size_t n = 0) const {
+    for (const Field& candidate : fields_) {
       if (candidate.structure != structure || candidate.name != name) continue;
       if (n-- == 0) return candidate;
     }
     ADD_FAILURE() << "the image has no " << structure << "." << name;
     std::abort();
   }
-  std::uint64_t value(const FieldOfImage& at) const {
+  std::uint64_t value(const Field& at) const {
     return number_at(device_->bytes(), at.at, std::min<unsigned>(at.bytes, 8));
   }
-  void set(const FieldOfImage& at, std::uint64_t number) {
+  void set(const Field& at, std::uint64_t number) {
     const unsigned bytes = std::min<unsigned>(at.bytes, 8);
     put_number(device_->change(at.at, bytes), 0, number, bytes);
     device_->seal(at.sealed);
@@ -72,7 +60,7 @@ class CheckCases : public ::testing::Test {
   // Of the inode with this number, the n-th such field in the checkpoint.
   std::size_t index_of_inode(std::uint64_t ino) const {
     std::size_t n = 0;
-    for (const FieldOfImage& candidate : fields_) {
+    for (const Field& candidate : fields_) {
       if (std::string_view(candidate.structure) != "inode" ||
           std::string_view(candidate.name) != "ino") {
         continue;
@@ -83,13 +71,13 @@ class CheckCases : public ::testing::Test {
     std::abort();
   }
   // The entry of this name in a directory of the checkpoint: its `ino` field.
-  const FieldOfImage& entry(std::string_view name) const {
+  const Field& entry(std::string_view name) const {
     for (std::size_t i = 0; i + 2 < fields_.size(); ++i) {
       if (std::string_view(fields_[i].structure) != "directory" ||
           std::string_view(fields_[i].name) != "ino") {
         continue;
       }
-      const FieldOfImage& text = fields_[i + 2];
+      const Field& text = fields_[i + 2];
       const auto* at = reinterpret_cast<const char*>(device_->bytes().data()) + text.at;
       if (std::string_view(at, text.bytes) == name) return fields_[i];
     }
@@ -114,7 +102,7 @@ class CheckCases : public ::testing::Test {
   }
 
   std::unique_ptr<ImageDevice> device_;
-  std::vector<FieldOfImage> fields_;
+  std::vector<Field> fields_;
   std::unique_ptr<handback::Issuer> issuer_ = std::move(*handback::Issuer::create());
   bool refused_ = false;
   std::string refusal_;
@@ -187,8 +175,8 @@ TEST_F(CheckCases, ASecondNameOfADirectoryIsNamed) {
 TEST_F(CheckCases, ANameThatIsThereTwiceIsNamedOnce) {
   use("linked");
   // Of the root's list: "d", then several names of one length.
-  const FieldOfImage& name = field("directory", "name", 3);
-  const FieldOfImage& next = field("directory", "name", 4);
+  const Field& name = field("directory", "name", 3);
+  const Field& next = field("directory", "name", 4);
   ASSERT_EQ(name.bytes, next.bytes);
   const auto from = device_->bytes().subspan(next.at, next.bytes);
   std::copy(from.begin(), from.end(), device_->change(name.at, name.bytes).begin());
@@ -201,7 +189,7 @@ TEST_F(CheckCases, ANameThatIsThereTwiceIsNamedOnce) {
 TEST_F(CheckCases, NamesWithSeparatorsNulOrDotsAreNamed) {
   for (const char bad : {'/', '\0', '.'}) {
     use("closed");
-    const FieldOfImage& name = field("directory", "name", 0);
+    const Field& name = field("directory", "name", 0);
     ASSERT_EQ(name.bytes, 1U);
     set(name, static_cast<std::uint8_t>(bad));
     EXPECT_THAT(check().findings, Contains(finding("directory", "name", "separator or a NUL")));
@@ -303,9 +291,9 @@ TEST_F(CheckCases, DamageOfEverythingAtOnceIsListedTogether) {
 
 TEST_F(CheckCases, EveryRecordBehindALostOneIsListed) {
   use("logged");
-  const FieldOfImage& first = field("log", "magic", 0);
+  const Field& first = field("log", "magic", 0);
   std::size_t records = 0;
-  for (const FieldOfImage& candidate : fields_) {
+  for (const Field& candidate : fields_) {
     if (std::string_view(candidate.structure) == "log" &&
         std::string_view(candidate.name) == "magic") {
       ++records;
@@ -330,8 +318,8 @@ TEST_F(CheckCases, ATornRecordIsNoFinding) {
 TEST_F(CheckCases, ARecordLongerThanAnyIsTornWhateverItsChecksumSays) {
   use("logged");
   const std::uint64_t before = check().recovery.records_replayed;
-  const FieldOfImage* last = nullptr;
-  for (const FieldOfImage& candidate : fields_) {
+  const Field* last = nullptr;
+  for (const Field& candidate : fields_) {
     if (std::string_view(candidate.structure) == "log" &&
         std::string_view(candidate.name) == "payload_bytes") {
       last = &candidate;
@@ -423,7 +411,7 @@ TEST_F(CheckCases, AVolumeWhoseNumbersAreUsedUpCanBeReadAndNotWritten) {
 }
 
 TEST_F(CheckCases, AWriteThatNamesBytesOutsideTheDataAreaIsNamedAndNothingIsReadThere) {
-  const std::uint64_t bytes = base("unconfirmed").bytes.size();
+  const std::uint64_t bytes = base_image("unconfirmed").bytes.size();
   for (const std::uint64_t addr :
        {std::uint64_t{0}, bytes - block_bytes, bytes, ~std::uint64_t{4095}}) {
     use("unconfirmed");
@@ -480,7 +468,7 @@ TEST_F(CheckCases, ADamagedRootThatMayHaveBeenTheNewerOneIsSaidToBe) {
 TEST_F(CheckCases, EveryOneOfManyFindingsIsCounted) {
   use("scattered");
   std::size_t n = 0;
-  for (const FieldOfImage& candidate : fields_) {
+  for (const Field& candidate : fields_) {
     if (std::string_view(candidate.structure) == "extent" &&
         std::string_view(candidate.name) == "addr") {
       put_number(device_->change(candidate.at, 8), 0, 0);

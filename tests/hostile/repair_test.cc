@@ -27,22 +27,12 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
-using FieldOfImage = hostile::Field;
-
 // Damages an image.
-using Damage = std::function<void(ImageDevice&, const std::vector<FieldOfImage>&)>;
+using Damage = std::function<void(ImageDevice&, const std::vector<Field>&)>;
 
-const BaseImage& base(std::string_view name) {
-  static const std::vector<BaseImage> images = base_images();
-  for (const BaseImage& image : images) {
-    if (image.name == name) return image;
-  }
-  std::abort();
-}
-
-void set(ImageDevice& device, const std::vector<FieldOfImage>& fields, std::string_view structure,
+void set(ImageDevice& device, const std::vector<Field>& fields, std::string_view structure,
          std::string_view name, std::size_t n, std::uint64_t value) {
-  for (const FieldOfImage& field : fields) {
+  for (const Field& field : fields) {
     if (field.structure != structure || field.name != name || n-- != 0) continue;
     const unsigned bytes = std::min<unsigned>(field.bytes, 8);
     put_number(device.change(field.at, bytes), 0, value, bytes);
@@ -53,17 +43,17 @@ void set(ImageDevice& device, const std::vector<FieldOfImage>& fields, std::stri
 }
 
 Damage sets(std::string structure, std::string name, std::size_t n, std::uint64_t value) {
-  return [=](ImageDevice& device, const std::vector<FieldOfImage>& fields) {
+  return [=](ImageDevice& device, const std::vector<Field>& fields) {
     set(device, fields, structure, name, n, value);
   };
 }
 Damage rots(std::uint64_t block) {
-  return [=](ImageDevice& device, const std::vector<FieldOfImage>&) {
+  return [=](ImageDevice& device, const std::vector<Field>&) {
     device.change(block * block_bytes + 99, 1)[0] ^= std::byte{1};
   };
 }
 Damage both(Damage first, Damage second) {
-  return [=](ImageDevice& device, const std::vector<FieldOfImage>& fields) {
+  return [=](ImageDevice& device, const std::vector<Field>& fields) {
     first(device, fields);
     second(device, fields);
   };
@@ -76,8 +66,8 @@ class RepairTest : public ::testing::Test {
 
   void use(const std::string& name, const Damage& damage) {
     if (device_) issuer_->detach(*device_);
-    device_ = std::make_unique<ImageDevice>(base(name).bytes);
-    const std::vector<FieldOfImage> fields = fields_of(device_->bytes());
+    device_ = std::make_unique<ImageDevice>(base_image(name).bytes);
+    const std::vector<Field> fields = fields_of(device_->bytes());
     damage(*device_, fields);
     // From here on this is what a restore comes back to.
     const std::vector<std::byte> damaged(device_->bytes().begin(), device_->bytes().end());
@@ -213,7 +203,7 @@ TEST_F(RepairTest, WrongCountsAreCorrectedInANewCheckpoint) {
 }
 
 TEST_F(RepairTest, AnOlderRootIsReplacedBeforeTheCheckpointThatItNames) {
-  const auto older_root = [](ImageDevice& device, const std::vector<FieldOfImage>& fields) {
+  const auto older_root = [](ImageDevice& device, const std::vector<Field>& fields) {
     const std::uint64_t root = 2 * block_bytes;
     set(device, fields, "root", "generation", 1, number_at(device.bytes(), root + 32) - 1);
     set(device, fields, "root", "slot", 1, 1 - number_at(device.bytes(), root + 64, 4));
@@ -264,7 +254,7 @@ TEST_F(RepairTest, BesideSomethingThatHasNoRemedyNothingIsDone) {
 
 // Root 0 was newer and has decayed: the older one leads to a volume, but not to the newest.
 TEST_F(RepairTest, ADamagedRootThatMayHaveBeenTheNewerOneIsRefused) {
-  const Damage older = [](ImageDevice& device, const std::vector<FieldOfImage>& fields) {
+  const Damage older = [](ImageDevice& device, const std::vector<Field>& fields) {
     const std::uint64_t generation = number_at(device.bytes(), 2 * block_bytes + 32);
     // Of both checkpoints the one in use is one generation behind the other.
     const std::uint64_t slot = number_at(device.bytes(), 2 * block_bytes + 64, 4);

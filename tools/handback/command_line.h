@@ -11,6 +11,9 @@
 
 namespace tool {
 
+// Files that hold volumes have whole blocks of this size.
+inline constexpr std::uint64_t host_block_bytes = 4096;
+
 // What a command shares with the program around it.
 struct Context {
   handback::HostEngine engine = handback::HostEngine::automatic;

@@ -18,8 +18,6 @@
 namespace tool {
 namespace {
 
-constexpr std::uint64_t host_block_bytes = 4096;
-
 struct FormatArguments {
   std::string path;
   std::uint64_t size_bytes = 0;

@@ -22,8 +22,6 @@
 namespace tool {
 namespace {
 
-constexpr std::uint64_t host_block_bytes = 4096;
-
 struct GrowArguments {
   std::string volume;
   std::uint64_t size_bytes = 0;  // 0: as it is.

@@ -228,4 +228,12 @@ std::vector<BaseImage> base_images() {
           {"unconfirmed", unconfirmed()}};
 }
 
+const BaseImage& base_image(std::string_view name) {
+  static const std::vector<BaseImage> images = base_images();
+  for (const BaseImage& image : images) {
+    if (image.name == name) return image;
+  }
+  std::abort();
+}
+
 }  // namespace hostile

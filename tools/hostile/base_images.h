@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace hostile {
@@ -16,5 +17,7 @@ struct BaseImage {
 // many extents, preallocated, with writes whose data and record went together. The same bytes every
 // time: numbers that were chosen by chance or by the clock are replaced.
 [[nodiscard]] std::vector<BaseImage> base_images();
+// The one of this name, which there is; made once.
+[[nodiscard]] const BaseImage& base_image(std::string_view name);
 
 }  // namespace hostile

@@ -21,9 +21,6 @@
 namespace tool {
 namespace {
 
-constexpr std::size_t block_bytes = 4096;
-constexpr unsigned rounds = 32;
-
 void require(bool holds, const std::string& what) {
   if (!holds) throw failure_of_errno(errno, what);
 }
@@ -40,8 +37,8 @@ class HostOperations {
     static_cast<void>(counts());
     std::memset(data_.data(), 0x5a, data_.size());
     file_ = HostFd(open_file(path("file"), O_CREAT));
-    for (unsigned i = 0; i < rounds; ++i)
-      write(file_.get(), i * block_bytes, RWF_DSYNC);
+    for (unsigned i = 0; i < durable_rounds; ++i)
+      write(file_.get(), i * durable_write_bytes, RWF_DSYNC);
   }
   ~HostOperations() {
     for (const std::string& name : names_)
@@ -62,16 +59,16 @@ class HostOperations {
   }
 
   OperationCost cost(DurableOperation operation) {
-    for (unsigned i = 0; i < rounds; ++i)
+    for (unsigned i = 0; i < durable_rounds; ++i)
       prepare(operation, i);
     syncfs(folder_fd_.get());
     OperationCost sum;
     const DeviceCounts before = counts();
-    for (unsigned i = 0; i < rounds; ++i)
+    for (unsigned i = 0; i < durable_rounds; ++i)
       carry_out(operation, i);
     const DeviceCounts after = counts();
-    sum.writes = static_cast<double>(after.writes - before.writes) / rounds;
-    sum.flushes = static_cast<double>(after.flushes - before.flushes) / rounds;
+    sum.writes = static_cast<double>(after.writes - before.writes) / durable_rounds;
+    sum.flushes = static_cast<double>(after.flushes - before.flushes) / durable_rounds;
     return sum;
   }
 
@@ -102,9 +99,9 @@ class HostOperations {
   }
 
   void write(int fd, std::uint64_t offset, int flags) {
-    const iovec segment{data_.data(), block_bytes};
+    const iovec segment{data_.data(), durable_write_bytes};
     require(pwritev2(fd, &segment, 1, static_cast<off_t>(offset), flags) ==
-                static_cast<ssize_t>(block_bytes),
+                static_cast<ssize_t>(durable_write_bytes),
             "a write");
   }
 
@@ -130,10 +127,10 @@ class HostOperations {
     const std::string name = path(fmt::format("{}.{}", static_cast<int>(operation), i));
     switch (operation) {
       case DurableOperation::overwrite:
-        write(file_.get(), i * block_bytes, RWF_DSYNC);
+        write(file_.get(), i * durable_write_bytes, RWF_DSYNC);
         return;
       case DurableOperation::append:
-        write(file_.get(), (rounds + i) * block_bytes, RWF_DSYNC);
+        write(file_.get(), (durable_rounds + i) * durable_write_bytes, RWF_DSYNC);
         return;
       case DurableOperation::create:
         make_file(name);
@@ -165,7 +162,7 @@ class HostOperations {
   std::string sysfs_;
   std::vector<std::string> names_;
   HostFd file_;
-  handback::AlignedBuffer data_{block_bytes};
+  handback::AlignedBuffer data_{durable_write_bytes};
 };
 
 }  // namespace

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
@@ -21,6 +22,10 @@ inline constexpr std::array durable_operations{
     DurableOperation::overwrite, DurableOperation::append, DurableOperation::create,
     DurableOperation::replace,   DurableOperation::rename, DurableOperation::truncate,
     DurableOperation::link};
+
+// What one writes, and how often each is done for its mean.
+inline constexpr std::size_t durable_write_bytes = 4096;
+inline constexpr unsigned durable_rounds = 32;
 
 // "create, write 4 KiB, fsync"
 [[nodiscard]] std::string describe(DurableOperation operation);

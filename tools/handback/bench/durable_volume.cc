@@ -14,9 +14,6 @@
 namespace tool {
 namespace {
 
-constexpr std::size_t block_bytes = 4096;
-constexpr unsigned rounds = 32;
-
 class VolumeOperations {
  public:
   explicit VolumeOperations(const handback::MemoryDeviceOptions& options)
@@ -28,8 +25,8 @@ class VolumeOperations {
                        "memory");
     std::memset(data_.data(), 0x5a, data_.size());
     file_ = open("/file", true);
-    for (unsigned i = 0; i < rounds; ++i)
-      write(*file_, i * block_bytes, handback::KiocbFlags::dsync);
+    for (unsigned i = 0; i < durable_rounds; ++i)
+      write(*file_, i * durable_write_bytes, handback::KiocbFlags::dsync);
     value_of(volume_->sync(*issuer_), "sync");
     // What is unconfirmed is confirmed by the next record.
     value_of(volume_->mkdir("/folder"), "/folder");
@@ -45,14 +42,14 @@ class VolumeOperations {
 
   OperationCost cost(DurableOperation operation) {
     OperationCost sum;
-    for (unsigned i = 0; i < rounds; ++i) {
+    for (unsigned i = 0; i < durable_rounds; ++i) {
       prepare(operation, i);
       const DeviceCounts before = device_.counts();
       carry_out(operation, i);
       const DeviceCounts after = device_.counts();
-      sum.writes += static_cast<double>(after.writes - before.writes) / rounds;
-      sum.fua_writes += static_cast<double>(after.fua_writes - before.fua_writes) / rounds;
-      sum.flushes += static_cast<double>(after.flushes - before.flushes) / rounds;
+      sum.writes += static_cast<double>(after.writes - before.writes) / durable_rounds;
+      sum.fua_writes += static_cast<double>(after.fua_writes - before.fua_writes) / durable_rounds;
+      sum.flushes += static_cast<double>(after.flushes - before.flushes) / durable_rounds;
     }
     return sum;
   }
@@ -91,7 +88,7 @@ class VolumeOperations {
     const std::string path = fmt::format("/{}.{}", static_cast<int>(operation), i);
     switch (operation) {
       case DurableOperation::overwrite:
-        write(*file_, i * block_bytes, handback::KiocbFlags::dsync);
+        write(*file_, i * durable_write_bytes, handback::KiocbFlags::dsync);
         return;
       case DurableOperation::append:
         write(*file_, 0, handback::KiocbFlags::append | handback::KiocbFlags::dsync);
@@ -125,7 +122,7 @@ class VolumeOperations {
   std::unique_ptr<handback::Issuer> issuer_;
   std::unique_ptr<handback::Volume> volume_;
   std::unique_ptr<handback::VolumeFile> file_;
-  handback::AlignedBuffer data_{block_bytes};
+  handback::AlignedBuffer data_{durable_write_bytes};
 };
 
 }  // namespace
