@@ -24,7 +24,11 @@ struct HostDeviceOptions {
   HostEngine engine = HostEngine::automatic;
   bool read_only = false;
   unsigned queue_depth = 256;  // Bios at the ring at once, per queue: 1 to 4096. More wait.
-  unsigned threads = 8;        // Of the pool: 1 to 1024. As many bios are at the host at once.
+  // An issuer that waits on this device's io_uring alone looks for completions for that long before
+  // it sleeps, as long as its waits have lately been shorter: then sleeping and waking up costs
+  // more time than the device, and no less of the processor. 0: it always sleeps at once.
+  unsigned busy_wait_us_max = 50;
+  unsigned threads = 8;  // Of the pool: 1 to 1024. As many bios are at the host at once.
   // A bio that the host does not answer in that time ends with timed_out, and the device is
   // poisoned (deadline_device.h). 0: bios wait for ever.
   unsigned deadline_ms = 30'000;

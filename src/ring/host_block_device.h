@@ -15,7 +15,7 @@ class HostBlockDevice final : public BlockDevice {
  public:
   // With a pool the device uses it, else io_uring with what `allowed` does not forbid.
   HostBlockDevice(std::unique_ptr<HostFile> file, std::unique_ptr<Geometry> geometry,
-                  std::unique_ptr<ThreadPool> pool, unsigned queue_depth,
+                  std::unique_ptr<ThreadPool> pool, const HostDeviceOptions& options,
                   const UringFeatures& allowed);
 
   [[nodiscard]] const Geometry& geometry() const noexcept override { return *geometry_; }
@@ -30,6 +30,7 @@ class HostBlockDevice final : public BlockDevice {
   std::unique_ptr<Geometry> geometry_;
   std::unique_ptr<ThreadPool> pool_;
   unsigned queue_depth_;
+  std::int64_t busy_wait_ns_max_;
   UringFeatures allowed_;
 };
 

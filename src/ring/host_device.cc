@@ -43,12 +43,13 @@ Result<bool> choose_threads(const HostDeviceOptions& options) {
 }  // namespace
 
 HostBlockDevice::HostBlockDevice(std::unique_ptr<HostFile> file, std::unique_ptr<Geometry> geometry,
-                                 std::unique_ptr<ThreadPool> pool, unsigned queue_depth,
+                                 std::unique_ptr<ThreadPool> pool, const HostDeviceOptions& options,
                                  const UringFeatures& allowed)
     : file_(std::move(file)),
       geometry_(std::move(geometry)),
       pool_(std::move(pool)),
-      queue_depth_(queue_depth),
+      queue_depth_(options.queue_depth),
+      busy_wait_ns_max_(std::int64_t{options.busy_wait_us_max} * 1000),
       allowed_(allowed) {}
 
 Result<std::unique_ptr<BlockQueue>> HostBlockDevice::open_queue(int wake_fd) {
@@ -56,6 +57,7 @@ Result<std::unique_ptr<BlockQueue>> HostBlockDevice::open_queue(int wake_fd) {
   UringQueueOptions options;
   options.queue_depth = queue_depth_;
   options.wake_fd = wake_fd;
+  options.busy_wait_ns_max = busy_wait_ns_max_;
   options.allowed = allowed_;
   auto queue = UringQueue::open(file_->fd(), *geometry_, options);
   if (!queue) return host_error("open an io_uring for", file_->path(), queue.error());
@@ -82,7 +84,7 @@ Result<std::unique_ptr<BlockDevice>> open_host_device_with(const std::string& pa
     pool = std::move(*started);
   }
   auto device = std::make_unique<HostBlockDevice>(std::move(file), std::move(geometry),
-                                                  std::move(pool), options.queue_depth, allowed);
+                                                  std::move(pool), options, allowed);
   if (options.deadline_ms == 0) return device;
   DeadlineOptions deadline;
   deadline.deadline_ms = options.deadline_ms;

@@ -3,8 +3,10 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
+#include <ctime>
 
 #include "base/assert.h"
 #include "base/planted_bug.h"
@@ -32,6 +34,12 @@ unsigned attempts_of(const Bio& bio) noexcept {
 }
 void set_attempts(Bio& bio, unsigned attempts) noexcept {
   bio.queue_private = reinterpret_cast<void*>(static_cast<std::uintptr_t>(attempts));
+}
+
+std::int64_t monotonic_ns() noexcept {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return std::int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
 }
 
 // Whether entering the ring got something done. Reasons that pass are left to the next attempt.
@@ -69,6 +77,7 @@ UringQueue::UringQueue(std::unique_ptr<Uring> uring, UniqueFd completion_fd, int
       geometry_(geometry),
       queue_depth_(options.queue_depth),
       wake_fd_(options.wake_fd),
+      busy_wait_(options.busy_wait_ns_max),
       completion_fd_(std::move(completion_fd)),
       regions_(uring_->features().fixed_buffers ? uring_buffer_slots : 0) {}
 
@@ -243,6 +252,33 @@ void UringQueue::wait(std::int64_t timeout_ns) noexcept {
     return;
   }
   if (timeout_ns < 0 && at_ring_ == 0 && wake_fd_ < 0) return;  // Nothing could end the sleep.
+  // Without a bio the wait is for other threads, whose pace says nothing about the device.
+  if (!busy_wait_.enabled() || at_ring_ == 0) {
+    sleep(timeout_ns);
+    return;
+  }
+  const std::int64_t began_ns = monotonic_ns();
+  std::int64_t budget_ns = busy_wait_.budget_ns();
+  if (timeout_ns > 0) budget_ns = std::min(budget_ns, timeout_ns);
+  if (!look_for(began_ns, budget_ns)) {
+    if (timeout_ns > 0) timeout_ns = std::max<std::int64_t>(1, timeout_ns - budget_ns);
+    sleep(timeout_ns);
+  }
+  busy_wait_.waited(monotonic_ns() - began_ns);
+}
+
+bool UringQueue::look_for(std::int64_t since_ns, std::int64_t limit_ns) noexcept {
+  if (limit_ns == 0) return false;
+  if (wake_fd_ >= 0 && !wake_armed_) arm_wake();
+  kick();
+  // Each look is a system call, in which the kernel may also let others run.
+  while (!fetch()) {
+    if (monotonic_ns() - since_ns >= limit_ns) return false;
+  }
+  return true;
+}
+
+void UringQueue::sleep(std::int64_t timeout_ns) noexcept {
   if (!features().timed_wait) {
     kick();
     if (io_uring_sq_ready(&ring_) == 0) sleep_until_readable(ring_.ring_fd, wake_fd_, timeout_ns);

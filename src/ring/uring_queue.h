@@ -11,6 +11,7 @@
 #include <memory>
 
 #include "block/bio_queue.h"
+#include "ring/busy_wait.h"
 #include "ring/pinned_regions.h"
 #include "ring/unique_fd.h"
 #include "ring/uring.h"
@@ -22,7 +23,8 @@ inline constexpr unsigned uring_queue_depth_max = 4096;
 struct UringQueueOptions {
   unsigned queue_depth = 256;  // 1 to uring_queue_depth_max.
   int wake_fd = -1;
-  UringFeatures allowed;  // Tests take features away.
+  std::int64_t busy_wait_ns_max = 0;  // BusyWait: how long a wait may be to be looked through.
+  UringFeatures allowed;              // Tests take features away.
 };
 
 class UringQueue final : public BlockQueue, public RegistersBuffers {
@@ -63,6 +65,9 @@ class UringQueue final : public BlockQueue, public RegistersBuffers {
   // The ring says `count` of `bio`. Returns whether the bio has its result, else it goes on.
   bool settle(Bio& bio, int count) noexcept;
   void arm_wake() noexcept;
+  // Looks for completions for `limit_ns`. Returns whether there are any.
+  bool look_for(std::int64_t since_ns, std::int64_t limit_ns) noexcept;
+  void sleep(std::int64_t timeout_ns) noexcept;
 
   std::unique_ptr<Uring> uring_;
   io_uring& ring_;  // Of uring_.
@@ -70,6 +75,7 @@ class UringQueue final : public BlockQueue, public RegistersBuffers {
   const Geometry& geometry_;
   const unsigned queue_depth_;
   const int wake_fd_;
+  BusyWait busy_wait_;
   bool wake_armed_ = false;  // The ring watches the wake fd.
   bool ending_ = false;      // Inside reap().
   // An eventfd that the kernel writes for each batch of completions, from the first wait_fd() on;

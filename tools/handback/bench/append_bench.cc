@@ -118,9 +118,9 @@ void add_append_bench(CLI::App& bench, Context& context) {
        .footer =
            R"(Every append is durable before the next takes its place: DSYNC and APPEND on a
 volume's file; O_DIRECT and RWF_DSYNC on the kernel's file systems, which get the
-best of three ways, found by a trial: one file through io_uring, a file for each
-append in flight through io_uring, or a thread with a file for each. The targets
-take turns within each repeat, and every ratio is of two runs of the same repeat.
+best way, found by a trial: one file through io_uring, a file for each append in
+flight through io_uring, either with a look for completions before each sleep or
+without, or a thread with a file for each. The targets take turns within each repeat, and every ratio is of two runs of the same repeat.
 
 A PATH that does not exist becomes a host file and is removed at the end. A blank
 block device is formatted. In a volume that is there, a file is made and removed.

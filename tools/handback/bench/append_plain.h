@@ -2,9 +2,10 @@
 //
 // O_DIRECT, and RWF_DSYNC on each write: what an append needs to be durable, and no more. O_DSYNC
 // on the descriptor would be the same to the kernel; the flag is the twin of our DSYNC, which
-// belongs to the request as well. Three ways are tried, since file systems differ in what they can
+// belongs to the request as well. These ways are tried, since file systems differ in what they can
 // do in parallel: one file through a ring, a file for each append in flight through a ring, and a
 // thread with a file for each, which spares an extending write the way through the ring's workers.
+// Each ring sleeps at once, or looks for completions first, as a device of ours does by itself.
 #pragma once
 
 #include <map>
@@ -16,7 +17,7 @@
 
 namespace tool {
 
-enum class PlainWay { ring_one_file, ring_files, threads };
+enum class PlainWay { ring_one_file, ring_one_file_busy, ring_files, ring_files_busy, threads };
 
 class AppendPlain final : public AppendTarget {
  public:
