@@ -164,7 +164,9 @@ Step Loader::read_roots() {
     auto root = root_decode(block.span(), volume_.superblock, root_blocks[i]);
     if (!root) {
       problems[i] = root.error().message();
-    } else if (!best || root->generation > best->generation) {
+    } else if (!best || (planted(PlantedBug::load_takes_the_older_root)
+                             ? root->generation < best->generation
+                             : root->generation > best->generation)) {
       best = *root;
       // The other is damaged, or older and names the area of the next checkpoint: should the write
       // of a root be cut off, it must not be of this one.
