@@ -137,9 +137,10 @@ enum class LockRank : std::uint8_t {
   commit_timer,  // The way from an issuer's hook to a volume that may go.
   metadata,      // A volume's names, sizes, extents, free space, journal.
   map,           // One file's extents.
+  checksums,     // A volume's checksums of data.
   leaf,          // A few loads and stores (base/leaf_lock.h); for device context, too.
 };
-inline constexpr unsigned lock_rank_count = 6;
+inline constexpr unsigned lock_rank_count = 7;
 [[nodiscard]] std::string_view to_string(LockRank rank) noexcept;
 
 // A std::mutex that checks context and rank.

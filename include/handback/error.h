@@ -93,6 +93,7 @@ enum class IoDetail : std::uint16_t {
   offset_not_next,       // The file is written in order only, and the write is not the next one.
   behind_failed_append,  // canceled: an append before this one failed, and the file ends there.
   gap_unprepared,  // would_block: what lies between the file's end and the write is not zeroed.
+  data_checksum,   // damaged: a block of data is not as it was written.
 };
 
 // The result of one request: bytes transferred from its start, and the first error if there was

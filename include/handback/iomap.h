@@ -70,6 +70,8 @@ struct DioEnd {
   // A write that entered before this one and began below it has failed, so that this one, which
   // makes the file longer, would leave a gap.
   bool behind_gap = false;
+  bool data_begun = false;  // begin_data() has said ok.
+  IovView iov;              // The request's memory.
   // False: the host had no memory, or no worker thread, for the request. Nothing was submitted for
   // it, and end_io returns a result: there is nothing that a continuation could end.
   bool started = true;
@@ -94,6 +96,12 @@ class DioOps {
   DioOps(const DioOps&) = delete;
   DioOps& operator=(const DioOps&) = delete;
   [[nodiscard]] const HandlerContract& contract() const noexcept { return contract_; }
+
+  // Called for a write with DioRequest::guards_data once it is mapped, before write_start(): the
+  // data is about to be submitted. ok: it will be, and end_io tells how it ended (with data_begun).
+  // would_block: make_way() is asked, and the request is mapped anew. Runs on: task or issuer
+  // context. Must not wait for I/O.
+  [[nodiscard]] virtual IoResult begin_data(Kiocb& kiocb, const DioStart& start) noexcept;
 
   // Called for a write with DioRequest::tell_start that is to be durable (DSYNC, SYNC) and for
   // which FUA alone is not enough, right before its bios are submitted: the file may write down, at
@@ -202,6 +210,9 @@ struct DioRequest {
       nullptr;  // Null: the file needs no ordering between overlapping requests.
   // Of a write: no other write may overlap it, and write_start() is called. Requires: inflight.
   bool tell_start = false;
+  // Of a write: nothing may overlap it, in whole fs blocks, reads included, and begin_data() is
+  // called. Requires: inflight.
+  bool guards_data = false;
   // Of a write that makes the file longer: end_io comes in the order of entering, and an APPEND
   // takes the place behind those in flight. Requires: inflight.
   bool publish_in_order = false;

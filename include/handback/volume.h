@@ -33,6 +33,9 @@ inline constexpr std::uint64_t volume_size_bytes_max = std::uint64_t{1} << 56;
 struct FormatOptions {
   std::string label = {};  // At most 63 bytes, no NUL.
   bool overwrite = false;  // Format over an existing volume; otherwise that is Errc::exists.
+  // Keep a CRC-32C of each 4096-byte block of file data, and hold what is read against it: see
+  // VolumeFile. Cannot be changed later. Older programs refuse such a volume.
+  bool data_checksums = false;
 };
 
 struct VolumeOptions {
@@ -52,6 +55,11 @@ struct RecoveryReport {
   std::uint64_t writes_checked = 0;
   std::uint64_t writes_dropped = 0;
   bool torn_record_dropped = false;  // The log ended in a record that never became durable.
+  // Of a volume with data checksums: pages of 1008 blocks each whose checksums were not known to
+  // fit, as after a crash, and those that were damaged. Their blocks are not verified until they
+  // are written again.
+  std::uint64_t checksum_pages_stale = 0;
+  std::uint64_t checksum_pages_damaged = 0;
   bool backup_superblock_used = false;
 };
 
@@ -86,6 +94,7 @@ struct VolumeInfo {
   std::uint32_t version_major = 0;
   std::uint32_t version_minor = 0;
   std::uint32_t fs_block_bytes = 0;
+  bool data_checksums = false;
   std::uint64_t size_bytes = 0;
   std::uint64_t data_bytes = 0;      // What files can use at most.
   std::uint64_t free_bytes = 0;      // Includes what is freed by the next commit.
@@ -131,6 +140,12 @@ class Volume;
 // extend the file if they end beyond its size, and with DSYNC or SYNC are durable with all that is
 // needed to read them back. Errors of a request: invalid, not_supported, too_large, no_space,
 // would_block, io, timed_out, read_only, poisoned.
+// On a volume with data checksums, reads also fail with damaged (detail data_checksum): a block
+// that the read covers wholly is not as it was written. Nothing of the read counts then, though
+// its memory was written to. The checksum is taken of the memory as a write is submitted, so that
+// memory must not change until the write has ended. What a request covers only in part is not
+// verified; a block that was written in part is not known until it is written whole, nor is what a
+// crash left behind (RecoveryReport). Reads and writes that overlap exclude each other.
 class VolumeFile : public File {
  public:
   // Requires: no request in flight on it through this handle. An unlinked file's space is freed

@@ -125,7 +125,7 @@ std::string to_string(Acts acts) {
 
 std::string_view to_string(LockRank rank) noexcept {
   constexpr std::array<std::string_view, lock_rank_count> names{
-      "range", "handler", "commit_timer", "metadata", "map", "leaf"};
+      "range", "handler", "commit_timer", "metadata", "map", "checksums", "leaf"};
   return static_cast<unsigned>(rank) < names.size() ? names[static_cast<unsigned>(rank)]
                                                     : "unknown";
 }

@@ -125,7 +125,8 @@ TEST_F(ContractTest, TriesALockUnderTheSameRules) {
 TEST_F(ContractTest, LetsNoLockButADrainedRangeBeHeldOverAWait) {
   rank_taken(LockRank::range);
   EXPECT_EQ(violations_of([] { check_may_wait(); }), 0U);
-  for (const LockRank rank : {LockRank::handler, LockRank::metadata, LockRank::map}) {
+  for (const LockRank rank :
+       {LockRank::handler, LockRank::metadata, LockRank::map, LockRank::checksums}) {
     RankedMutex mutex(rank);
     const std::lock_guard guard(mutex);
     EXPECT_EQ(violations_of([] { check_may_wait(); }), 1U) << to_string(rank);

@@ -159,6 +159,10 @@ std::string_view detail_sentence(IoDetail detail) {
     case IoDetail::gap_unprepared:
       return "what lies between the file's end and the write is not zeroed yet; try again without "
              "NOWAIT";
+    case IoDetail::data_checksum:
+      return "a block of data is not as it was written; 'handback check --data' names the blocks; "
+             "write "
+             "them anew from a copy and check the device";
     case IoDetail::offset_not_next:
       return "this file is written in order; write where the last write ended, or use APPEND";
   }

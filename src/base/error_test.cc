@@ -177,6 +177,9 @@ TEST(DescribeResult, SaysWhatIsWrongAndWhatToDoForEveryDetail) {
       {IoDetail::gap_unprepared,
        ": what lies between the file's end and the write is not zeroed yet; try again without "
        "NOWAIT"},
+      {IoDetail::data_checksum,
+       ": a block of data is not as it was written; 'handback check --data' names the blocks; "
+       "write them anew from a copy and check the device"},
   };
   std::set<std::string> different;
   for (const auto& [detail, sentence] : sentences) {

@@ -41,6 +41,7 @@ struct Dio {
   bool first_bio_used = false;
   bool ended = false;  // Synchronous caller: its own thread sets and reads it.
   bool data_ended_told = false;
+  bool data_begun = false;
   std::uint8_t tries = 0;           // Times that iomap_begin refused and way was made.
   std::uint64_t size_at_entry = 0;  // Of the file, when the write took its place.
   std::uint64_t token = 0;          // What write_start returned.

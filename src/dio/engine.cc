@@ -44,6 +44,8 @@ class DioEngine {
   static bool place(RangeEntry& entry, std::uint64_t reserved_end) noexcept;
   static IoResult map_or_make_way(Dio& dio, BioChain& chain, bool* waits) noexcept;
   static IoResult map_and_build(Dio& dio, BioChain& chain) noexcept;
+  static DioStart start_of(const Dio& dio, const BioChain& chain) noexcept;
+  static IoResult begin_data(Dio& dio, const BioChain& chain) noexcept;
   static IoResult build_mapping(Dio& dio, const Iomap& iomap, std::uint64_t offset,
                                 std::uint32_t length, SegmentCursor& cursor, BioChain& chain,
                                 bool fua) noexcept;
@@ -235,7 +237,12 @@ bool DioEngine::place(RangeEntry& entry, std::uint64_t reserved_end) noexcept {
   entry.file_end = entry.end;
   dio.size_at_entry = size;
   const std::uint32_t fs_block = dio.request.iomap_ops->fs_block_bytes();
-  if (dio.request.tell_start || !is_aligned(entry.offset | entry.end, fs_block)) {
+  if (dio.request.guards_data) [[unlikely]] {
+    entry.mode = planted(PlantedBug::checksum_reads_not_excluded) ? RangeMode::write_exclusive
+                                                                  : RangeMode::everything;
+    entry.offset = round_down(entry.offset, fs_block);
+    entry.end = round_up(entry.end, fs_block);
+  } else if (dio.request.tell_start || !is_aligned(entry.offset | entry.end, fs_block)) {
     // Zeroing around a partial block must not meet another write to that block.
     if (!planted(PlantedBug::partial_block_not_exclusive)) entry.mode = RangeMode::write_exclusive;
     entry.offset = round_down(entry.offset, fs_block);
@@ -337,14 +344,7 @@ Outcome DioEngine::start(Dio& dio) noexcept {
     fail(dio, built, 0);
   }
   if (dio.request.tell_start && dio.needs_sync && chain.first != nullptr) {
-    dio.token = dio.request.dio_ops->write_start(
-        kiocb, DioStart{.offset = dio.offset,
-                        .bytes = dio.length,
-                        .required_end =
-                            std::min(dio.offset, std::max(dio.size_at_entry, dio.range.below_end)),
-                        .extending = dio.range.extending,
-                        .converts = dio.unwritten || dio.new_extent,
-                        .bios = chain.first});
+    dio.token = dio.request.dio_ops->write_start(kiocb, start_of(dio, chain));
   }
   const bool sync = kiocb.is_sync();
   const RwQueuedPoint queued(dio);
@@ -385,7 +385,9 @@ IoResult DioEngine::map_or_make_way(Dio& dio, BioChain& chain, bool* waits) noex
   constexpr std::uint8_t tries_max = 8;
   Kiocb& kiocb = *dio.kiocb;
   for (;;) {
-    const IoResult built = map_and_build(dio, chain);
+    IoResult built = map_and_build(dio, chain);
+    if (dio.request.guards_data && dio.write && built.ok()) [[unlikely]]
+      built = begin_data(dio, chain);
     const bool may_help = built.code() == Errc::no_space || built.code() == Errc::would_block;
     if (built.ok() || !dio.write || !may_help || has(kiocb.ki_flags, KiocbFlags::nowait) ||
         dio.tries == tries_max) [[likely]] {
@@ -414,6 +416,21 @@ IoResult DioEngine::map_or_make_way(Dio& dio, BioChain& chain, bool* waits) noex
     if (dio.started != &issuer) dio.started->begin_background();
     if (way.is_final() && !way.result().ok()) return way.result();
   }
+}
+
+DioStart DioEngine::start_of(const Dio& dio, const BioChain& chain) noexcept {
+  return {.offset = dio.offset,
+          .bytes = dio.length,
+          .required_end = std::min(dio.offset, std::max(dio.size_at_entry, dio.range.below_end)),
+          .extending = dio.range.extending,
+          .converts = dio.unwritten || dio.new_extent,
+          .bios = chain.first};
+}
+
+IoResult DioEngine::begin_data(Dio& dio, const BioChain& chain) noexcept {
+  const IoResult begun = dio.request.dio_ops->begin_data(*dio.kiocb, start_of(dio, chain));
+  dio.data_begun = begun.ok();
+  return begun;
 }
 
 void DioEngine::retry(Kiocb& kiocb) noexcept {
@@ -681,7 +698,9 @@ Outcome DioEngine::run_stage(Dio& dio, IoResult result) noexcept {
                    .unwritten = dio.unwritten || dio.new_extent,
                    .needs_sync = dio.needs_sync,
                    .token = dio.token,
-                   .behind_gap = dio.range.behind_gap};
+                   .behind_gap = dio.range.behind_gap,
+                   .data_begun = dio.data_begun,
+                   .iov = dio.iov};
   const Outcome outcome = [&] {
     const DioHandlerScope handler(dio);
     return dio.stage == Dio::Stage::end_io ? dio.request.dio_ops->end_io(kiocb, end)
@@ -766,6 +785,10 @@ Outcome IomapOps::make_way(Kiocb& /*kiocb*/, IoResult refused) noexcept {
 }
 
 void DioOps::data_ended(Kiocb& /*kiocb*/, std::uint64_t /*token*/, bool /*ok*/) noexcept {}
+
+IoResult DioOps::begin_data(Kiocb& /*kiocb*/, const DioStart& /*start*/) noexcept {
+  return {};
+}
 
 std::uint64_t DioOps::write_start(Kiocb& /*kiocb*/, const DioStart& /*start*/) noexcept {
   return 0;

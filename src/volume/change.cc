@@ -24,6 +24,8 @@ std::string_view to_string(ChangeKind kind) noexcept {
       return "grow";
     case ChangeKind::link:
       return "link";
+    case ChangeKind::overwrite:
+      return "overwrite";
   }
   return "unknown";
 }
@@ -94,6 +96,9 @@ void change_encode(const Change& change, std::vector<std::byte>& bytes) {
       out.put(change.mtime_ns);
       out.put_string(change.name);
       break;
+    case ChangeKind::overwrite:
+      out.put(change.page);
+      break;
   }
 }
 
@@ -160,6 +165,9 @@ bool change_decode(ByteReader& in, Change* change) {
       change->ino = in.get<std::uint64_t>();
       change->mtime_ns = in.get<std::int64_t>();
       change->name = in.get_string();
+      return in.ok();
+    case ChangeKind::overwrite:
+      change->page = in.get<std::uint64_t>();
       return in.ok();
   }
   return false;

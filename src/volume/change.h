@@ -20,10 +20,11 @@ enum class ChangeKind : std::uint8_t {
   set_size = 4,     // The size; blocks entirely beyond it are freed.
   map = 5,          // Blocks of the file lie there, written or unwritten.
   set_mtime = 6,
-  write = 7,  // A write under way: blocks and size, valid only if the data checks out.
-  unmap = 9,  // A hole; its blocks are freed.
-  grow = 10,  // The size is at least this: a write was published.
-  link = 8,   // One more name for a file.
+  write = 7,       // A write under way: blocks and size, valid only if the data checks out.
+  unmap = 9,       // A hole; its blocks are freed.
+  grow = 10,       // The size is at least this: a write was published.
+  link = 8,        // One more name for a file.
+  overwrite = 11,  // Data is about to be overwritten: a checksum page is stale.
 };
 
 // Of ChangeKind::write: bytes on the device that the write fills, and what their CRC-32C will be.
@@ -46,6 +47,7 @@ struct Change {
   std::uint64_t addr = 0;              // map: device block.
   std::uint32_t count = 0;             // map: blocks.
   std::uint64_t block_count = 0;       // unmap: blocks.
+  std::uint64_t page = 0;              // overwrite: of the checksum area, from 0.
   bool unwritten = false;              // map.
   FileType type = FileType::regular;   // create.
   std::int64_t mtime_ns = 0;           // All but map and unmap.

@@ -86,6 +86,12 @@ std::uint64_t VolumeImpl::log_write(Inode& inode, const DioStart& start) {
   change.mtime_ns = realtime_ns();
   change.pieces = pieces;
   if (!journal_.append_write(change, start.bytes)) return 0;
+  if (checksums_ != nullptr) {
+    for (const WritePiece& piece : pieces) {
+      if (piece.maps)
+        note_written({piece.addr / fs_block, piece.length / fs_block}, journal_.newest_sequence());
+    }
+  }
   return change.write_id;
 }
 
@@ -118,6 +124,7 @@ std::uint64_t VolumeImpl::convert(Inode& inode, std::uint64_t block, std::uint64
       if (logged) {
         sequence = journal_.append(map_change(inode.ino, block, written),
                                    !planted(PlantedBug::initialise_shows_too_early));
+        if (checksums_ != nullptr) note_written({written.addr, written.count}, sequence);
       }
     }
     block = found_end;

@@ -4,7 +4,7 @@
 
 namespace handback {
 
-Layout layout_for(std::uint64_t total_blocks) noexcept {
+Layout layout_for(std::uint64_t total_blocks, bool data_checksums) noexcept {
   Layout layout;
   layout.total_blocks = total_blocks;
   layout.log_start = log_first_block;
@@ -19,6 +19,13 @@ Layout layout_for(std::uint64_t total_blocks) noexcept {
   layout.data_start = layout.slot_start[1] + layout.slot_blocks;
   layout.data_end = total_blocks - 1;
   layout.backup_superblock = total_blocks - 1;
+  if (data_checksums) {
+    layout.checksum_start = layout.data_start;
+    const std::uint64_t blocks = layout.data_end - layout.checksum_start;
+    // Of each 1009 blocks one holds the checksums of the others.
+    layout.checksum_pages = (blocks + checksums_per_page) / (checksums_per_page + 1);
+    layout.data_start += layout.checksum_pages;
+  }
   return layout;
 }
 

@@ -56,7 +56,7 @@ Result<void> Volume::format(Issuer& issuer, BlockDevice& device, const FormatOpt
                                            device.name(), describe(result)));
   };
 
-  const Layout layout = layout_for(geometry.size_bytes / fs_block);
+  const Layout layout = layout_for(geometry.size_bytes / fs_block, options.data_checksums);
   AlignedBuffer block(fs_block);
   if (!options.overwrite) {
     // Anything that was a volume counts, damaged or of another version too.
@@ -79,10 +79,13 @@ Result<void> Volume::format(Issuer& issuer, BlockDevice& device, const FormatOpt
   Superblock superblock;
   superblock.volume_id = random_volume_id(issuer.impl().environment());
   superblock.layout = layout;
+  // Its area stays as it is: a page is read only once it was written.
+  if (options.data_checksums) superblock.incompatible_features |= feature_data_checksums;
   superblock.created_ns = issuer.impl().environment().realtime_ns();
   superblock.label = options.label;
 
-  const std::vector<std::byte> payload = snapshot_encode(Metadata());
+  std::vector<std::byte> payload = snapshot_encode(Metadata());
+  if (options.data_checksums) snapshot_put_stale(payload, {});
   Root root;
   root.generation = 1;
   root.slot = 0;

@@ -44,7 +44,11 @@ struct Journal::Checkpoint {
   std::uint64_t piece_used = 0;      // Blocks.
   std::uint64_t blocks_written = 0;  // Before the piece.
 
+  std::vector<DataChecksums::Taken> pages;  // On their way home.
+  bool pages_left = true;
+
   enum class Step : std::uint8_t {
+    pages,  // Of data checksums.
     write,  // And taking what is written.
     flush,
     wait_for_record,
@@ -479,8 +483,7 @@ void Journal::start_checkpoint(Issuer::Impl& issuer, Lock& lock) {
   // From here on nothing of the metadata may change before the snapshot has begun, or what it
   // covers, what it confirms and what it contains were not of one moment.
   const std::uint64_t bytes = client_.begin_snapshot();
-  const std::uint64_t blocks = (bytes + meta_payload_bytes_max - 1) / meta_payload_bytes_max;
-  if (blocks > layout_.slot_blocks) {
+  if (bytes > snapshot_bytes_max(layout_)) {
     // The account of the area is kept so that this cannot be; if it is, saying so is all that is
     // left.
     client_.end_snapshot();
@@ -490,11 +493,12 @@ void Journal::start_checkpoint(Issuer::Impl& issuer, Lock& lock) {
   }
   point.root = Root{.generation = generation_ + 1,
                     .slot = 1 - slot_,
-                    .checkpoint_bytes = bytes,
+                    .checkpoint_bytes = 0,
                     .log_position = 0,
                     .log_sequence = point.covers_sequence + 1,
                     .next_write_id = point.confirms + 1,
                     .oldest_minor = oldest_minor_};
+  if (layout_.checksum_pages != 0) point.step = Checkpoint::Step::pages;
   point.leader->begin_background();
   point.slice.journal = this;
   point.slice.run = &Journal::checkpoint_slice;
@@ -506,6 +510,7 @@ void Journal::start_checkpoint(Issuer::Impl& issuer, Lock& lock) {
 // One slice, then the next one comes as work again, so that others have their turn in between.
 void Journal::checkpoint_slice(IssuerWork& work) noexcept {
   Journal& journal = *static_cast<Checkpoint::Slice&>(work).journal;
+  bool pages = false;
   {
     Lock lock(journal.metadata_lock_);
     Checkpoint& point = *journal.checkpoint_;
@@ -514,14 +519,49 @@ void Journal::checkpoint_slice(IssuerWork& work) noexcept {
       journal.checkpoint_give_up();
       return;
     }
+    pages = point.step == Checkpoint::Step::pages;
+    if (pages) {
+      point.pages.clear();
+      point.pages_left = journal.client_.checksum_pages(piece_blocks, point.pages);
+    }
+  }
+  if (pages && journal.checkpoint_write_pages()) return;
+  {
+    Lock lock(journal.metadata_lock_);
+    Checkpoint& point = *journal.checkpoint_;
     if (!point.taken) {
+      const std::size_t before = point.payload.size();
       point.taken = !journal.client_.snapshot_slice(checkpoint_slice_bytes, point.payload);
+      point.root.checkpoint_bytes += point.payload.size() - before;
       if (point.taken) journal.client_.end_snapshot();
     }
   }
   // The checksums without the lock: nobody else touches these.
   journal.checkpoint_seal_blocks(journal.checkpoint_->taken);
   journal.checkpoint_write_piece();
+}
+
+// Writes what was taken of the checksums' pages to where they are at home. False: there was
+// nothing, and nothing of them is left.
+bool Journal::checkpoint_write_pages() {
+  Checkpoint& point = *checkpoint_;
+  if (point.pages.empty()) {
+    point.step = Checkpoint::Step::write;
+    return false;
+  }
+  point.group = std::make_unique<BioGroup>(point.leader->self(), device_);
+  // Neighbours in one write.
+  for (std::size_t from = 0, to = 0; from < point.pages.size(); from = to) {
+    const std::uint64_t first = point.pages[from].page;
+    for (; to < point.pages.size() && point.pages[to].page == first + (to - from); ++to) {
+      checksum_page_encode(point.pages[to].entries, volume_id_, layout_, point.pages[to].page,
+                           point.piece.span().subspan(to * fs_block, fs_block));
+    }
+    point.group->write((layout_.checksum_start + first) * fs_block,
+                       point.piece.span().subspan(from * fs_block, (to - from) * fs_block));
+  }
+  point.group->start(&Journal::checkpoint_step_ended, this);
+  return true;
 }
 
 // Makes blocks of what was taken, as far as the piece has room; the last may be short.
@@ -585,6 +625,11 @@ void Journal::checkpoint_step_ended(BioGroup& group, void* owner) noexcept {
     group.keep_if_unanswered(point.root_block);
     journal.checkpoint_give_up();
     journal.fail(result, lock);
+    return;
+  }
+  if (point.step == Checkpoint::Step::pages) {
+    if (!point.pages_left) point.step = Checkpoint::Step::write;
+    leader.post(point.slice);
     return;
   }
   if (point.step == Checkpoint::Step::write && !(point.taken && point.payload.empty())) {
@@ -658,6 +703,7 @@ void Journal::checkpoint_root_durable() {
   generation_ = point.root.generation;
   slot_ = point.root.slot;
   tail_ = point.root.log_position;
+  client_.checkpoint_durable();
   ledger_.record_durable(point.covers_sequence);
   confirmed_durably(point.confirms);
   while (!sealed_.empty() && sealed_.front().sequence <= point.covers_sequence) {

@@ -28,6 +28,7 @@
 
 #include "issuer/issuer_impl.h"
 #include "volume/change.h"
+#include "volume/data_checksums.h"
 #include "volume/extent_map.h"
 #include "volume/superblock.h"
 #include "volume/write_ledger.h"
@@ -67,6 +68,12 @@ class JournalClient {
   [[nodiscard]] virtual bool snapshot_slice(std::size_t bytes, std::vector<std::byte>& out) = 0;
   // Called when it is complete, or given up.
   virtual void end_snapshot() noexcept = 0;
+  // With data checksums. After begin_snapshot(), before its first slice: the next pages to be
+  // written home, at most `count_max` of them. False: nothing comes after them.
+  [[nodiscard]] virtual bool checksum_pages(std::size_t count_max,
+                                            std::vector<DataChecksums::Taken>& to) = 0;
+  // The checkpoint counts.
+  virtual void checkpoint_durable() noexcept = 0;
 
  protected:
   ~JournalClient() = default;
@@ -184,6 +191,7 @@ class Journal {
   void start_checkpoint(Issuer::Impl& issuer, Lock& lock);
   static void checkpoint_step_ended(BioGroup& group, void* owner) noexcept;
   static void checkpoint_slice(IssuerWork& work) noexcept;
+  [[nodiscard]] bool checkpoint_write_pages();
   void checkpoint_seal_blocks(bool last);
   void checkpoint_write_piece();
   void checkpoint_give_up() noexcept;

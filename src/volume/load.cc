@@ -32,6 +32,7 @@ class Loader {
     if (step) step = check_tree();
     if (step) step = replay_log();
     if (step) step = find_free_space();
+    if (step && volume_.superblock.layout.checksum_pages != 0) step = read_checksums();
     if (step) return std::move(volume_);
     return tl::unexpected<Error>(std::move(*error_));
   }
@@ -86,6 +87,7 @@ class Loader {
   Step check_tree();
   Step replay_log();
   Step find_free_space();
+  Step read_checksums();
   bool build_free_space();
 
   enum class Record : std::uint8_t { none, torn, good };
@@ -104,6 +106,8 @@ class Loader {
   BlockDevice& device_;
   std::optional<Error> error_;
   LoadedVolume volume_;
+  std::vector<std::uint64_t> listed_stale_;  // Checksum pages, by the checkpoint.
+  std::vector<BlockRun> logged_stale_;       // Blocks, by the log.
 };
 
 Step Loader::read_superblock() {
@@ -214,7 +218,9 @@ Step Loader::read_checkpoint() {
                    fmt::format("{} bytes instead of {}", payload.size(), root.checkpoint_bytes));
   }
   volume_.metadata = std::make_unique<Metadata>();
-  if (const std::string problem = snapshot_decode(payload, volume_.metadata.get());
+  if (const std::string problem =
+          snapshot_decode(payload, volume_.metadata.get(), volume_.superblock.layout.checksum_pages,
+                          &listed_stale_);
       !problem.empty()) {
     volume_.metadata = std::make_unique<Metadata>();
     return damaged(start, "checkpoint", "contents", problem);
@@ -328,6 +334,7 @@ Step Loader::replay_log() {
                 layout.data_end * fs_block, [this](std::uint64_t addr, std::span<std::byte> to) {
                   return read_bytes(addr, to);
                 });
+  if (layout.checksum_pages != 0) replay.track_stale(layout, &logged_stale_);
   for (;;) {
     MetaHeader header;
     std::uint64_t index = position % layout.log_blocks;
@@ -420,7 +427,7 @@ bool Loader::build_free_space() {
 Step Loader::find_free_space() {
   const Layout& layout = volume_.superblock.layout;
   // A writer never lets it come to this: the next checkpoint would not fit.
-  if (volume_.metadata->snapshot_bytes() > layout.slot_blocks * meta_payload_bytes_max) {
+  if (volume_.metadata->snapshot_bytes() > snapshot_bytes_max(layout)) {
     return damaged(layout.log_start, "log", "changes",
                    "they leave more metadata than a checkpoint area holds");
   }
@@ -435,6 +442,45 @@ Step Loader::find_free_space() {
                           extent.count <= layout.data_end - extent.addr;
       return damaged(extent.addr, "extent", fmt::format("inode {}, file block {}", ino, offset),
                      inside ? "overlaps another extent" : "lies outside the data area");
+    }
+  }
+  return {};
+}
+
+// The pages of all that was written. What is stale, or damaged, is unknown: that costs nothing but
+// protection.
+Step Loader::read_checksums() {
+  constexpr std::uint64_t pages_at_a_time = 256;
+  const Superblock& superblock = volume_.superblock;
+  const Layout& layout = superblock.layout;
+  std::vector<BlockRun> written;
+  for (const auto& [ino, inode] : volume_.metadata->inodes()) {
+    for (const auto& [offset, extent] : inode->extents.all()) {
+      if (!extent.unwritten) written.push_back({extent.addr, extent.count});
+    }
+  }
+  const std::vector<PageRange> stale = stale_pages(layout, listed_stale_, std::move(logged_stale_));
+  volume_.checksums = std::make_unique<DataChecksums>(layout);
+  DataChecksums& checksums = *volume_.checksums;
+  ChecksumEntries entries;
+  for (const PageRange& range : pages_of(layout, std::move(written))) {
+    for (std::uint64_t first = range.first; first < range.end; first += pages_at_a_time) {
+      const std::uint64_t count = std::min(range.end - first, pages_at_a_time);
+      AlignedBuffer area(count * fs_block);
+      if (Step step = read(layout.checksum_start + first, area); !step) return step;
+      for (std::uint64_t i = 0; i < count; ++i) {
+        if (contains(stale, first + i)) {
+          ++volume_.recovery.checksum_pages_stale;
+          checksums.add_unknown(first + i, true);
+        } else if (checksum_page_decode(area.span().subspan(i * fs_block, fs_block),
+                                        superblock.volume_id, layout, first + i,
+                                        &entries) != nullptr) {
+          ++volume_.recovery.checksum_pages_damaged;
+          checksums.add_unknown(first + i, false);
+        } else {
+          checksums.add_known(first + i, entries);
+        }
+      }
     }
   }
   return {};
@@ -467,11 +513,12 @@ VolumeInfo volume_info(const Superblock& superblock, const Metadata& metadata,
   info.version_major = superblock.version_major;
   info.version_minor = superblock.version_minor;
   info.fs_block_bytes = superblock.fs_block_bytes;
+  info.data_checksums = layout.checksum_pages != 0;
   info.size_bytes = layout.total_blocks * fs_block;
   info.data_bytes = (layout.data_end - layout.data_start) * fs_block;
   info.free_bytes = free_blocks * fs_block;
   info.metadata_bytes = metadata.snapshot_bytes();
-  info.metadata_bytes_max = layout.slot_blocks * meta_payload_bytes_max;
+  info.metadata_bytes_max = snapshot_bytes_max(layout);
   info.log_bytes = layout.log_blocks * fs_block;
   info.log_used_bytes = log_used_blocks * fs_block;
   info.file_count = metadata.file_count();

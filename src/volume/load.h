@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "volume/allocator.h"
+#include "volume/data_checksums.h"
 #include "volume/metadata.h"
 #include "volume/superblock.h"
 
@@ -20,6 +21,7 @@ struct LoadedVolume {
   Root root;
   std::unique_ptr<Metadata> metadata;
   std::unique_ptr<Allocator> allocator;
+  std::unique_ptr<DataChecksums> checksums;  // Null: the volume has none.
   RecoveryReport recovery;
   std::uint64_t log_head = 0;       // Position (blocks ever written) after the last good record.
   std::uint64_t next_sequence = 0;  // Number of the next log record.

@@ -166,6 +166,8 @@ const char* Metadata::apply(const Change& change, std::vector<BlockRun>* freed) 
     }
     case ChangeKind::link:
       return apply_link(change);
+    case ChangeKind::overwrite:
+      return "checksums of data are replayed elsewhere";
   }
   return "the kind of change is unknown";
 }

@@ -20,6 +20,9 @@ struct OpenInode {
   // are zeroed before the file grows past them. Not kept on disk: true at opening, unless the size
   // is aligned.
   std::atomic<bool> tail_unclean{false};
+
+  // The newest record that calls stale a checksum page that data of the file waits for.
+  std::atomic<std::uint64_t> mark_sequence{0};
 };
 
 }  // namespace handback

@@ -104,6 +104,13 @@ Result<void> VolumeFile::Impl::initialise(Issuer& issuer, std::uint64_t offset,
       !planted(PlantedBug::initialise_zeroes_unconfirmed)) {
     if (auto confirmed = volume.wait_until_confirmed(issuer, inode); !confirmed) return confirmed;
   }
+  if (volume.has_checksums()) {
+    if (auto begun =
+            volume.begin_zeroing(issuer, inode, offset / fs_block, (offset + length) / fs_block);
+        !begun) {
+      return begun;
+    }
+  }
   AlignedBuffer zeros(std::min(zeros_bytes, length));
   std::memset(zeros.data(), 0, zeros.size());
   BioGroup group(issuer, volume.device());
@@ -128,6 +135,8 @@ Result<void> VolumeFile::Impl::initialise(Issuer& issuer, std::uint64_t offset,
   }
   const IoResult written = group.run_and_wait();
   group.keep_if_unanswered(zeros);
+  if (volume.has_checksums())
+    volume.end_zeroing(inode, offset / fs_block, (offset + length) / fs_block, written.ok());
   if (!written.ok()) {
     volume.write_failed(written);
     return fail(written.code(), "writing zeros failed: " + describe(written));

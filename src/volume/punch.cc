@@ -108,6 +108,16 @@ Result<void> VolumeImpl::make_unwritten(Inode& inode, std::uint64_t offset, std:
   // Two extents more at its ends, and each block may become one of its own again.
   if (auto room = need_room((2 + blocks) * snapshot_extent_bytes); !room) return room;
   if (planted(PlantedBug::zero_range_leaves_data) && pieces.size() > 1) pieces.pop_back();
+  // Until these changes are durable, a crash brings back blocks that may have been written to
+  // since: so their pages are marked in the same record or before it, and writers wait for that.
+  if (checksums_ != nullptr) {
+    for (const Piece& piece : pieces) {
+      const BlockRun run{piece.extent.addr, piece.extent.count};
+      mark_stale(run);
+      const std::lock_guard checksums_guard(checksums_->lock());
+      checksums_->forget(run);
+    }
+  }
   std::vector<BlockRun> freed;
   for (const Piece& piece : pieces) {
     if (inode.nlink == 0 || planted(PlantedBug::zero_range_not_logged)) {
@@ -156,17 +166,23 @@ Result<void> VolumeFile::Impl::make_hole(Issuer& issuer, std::uint64_t offset, s
     if (auto confirmed = volume.wait_until_confirmed(issuer, inode); !confirmed) return confirmed;
   }
   for (const Edge& edge : edges) {
+    const std::uint64_t edge_block = edge.offset / fs_block;
     ExtentMap::Lookup found;
     {
       const std::lock_guard guard(inode.map_lock);
-      found = inode.extents.lookup(edge.offset / fs_block);
+      found = inode.extents.lookup(edge_block);
     }
     if (found.hole || found.extent.unwritten) continue;
-    const std::uint64_t block = edge.offset / fs_block;
-    const std::uint64_t addr = (found.extent.addr + (block - found.offset)) * fs_block;
+    BlockRun blocks;
+    if (volume.has_checksums()) {
+      if (auto begun = volume.begin_block_and_wait(issuer, inode, edge_block, &blocks); !begun)
+        return begun;
+    }
+    const std::uint64_t addr = (found.extent.addr + (edge_block - found.offset)) * fs_block;
     const IoResult zeroed =
         EdgeCleaner(issuer, volume.device())
-            .zero(addr, edge.offset - block * fs_block, edge.end - block * fs_block);
+            .zero(addr, edge.offset - edge_block * fs_block, edge.end - edge_block * fs_block);
+    if (volume.has_checksums()) volume.end_block(blocks, zeroed.ok());
     if (zeroed.ok()) continue;
     volume.write_failed(zeroed);
     return fail(zeroed.code(), fmt::format("zeroing the file's bytes {} to {} failed: {}",

@@ -16,8 +16,15 @@ void Replay::note_head(std::uint64_t confirmed, std::span<const std::uint64_t> v
 
 const char* Replay::apply(const Change& change) {
   if (change.kind == ChangeKind::write) return apply_write(change);
+  if (change.kind == ChangeKind::overwrite) {
+    if (stale_ == nullptr) return "the volume has no checksums of data";
+    if (change.page >= checksum_pages_) return "the checksum page does not exist";
+    note_stale(data_start_ / fs_block + change.page * checksums_per_page, 1);
+    return nullptr;
+  }
   std::vector<BlockRun> freed;  // What is free follows from what is used, at the end.
   if (const char* problem = metadata_.apply(change, &freed); problem != nullptr) return problem;
+  if (change.kind == ChangeKind::map && !change.unwritten) note_stale(change.addr, change.count);
   if (change.kind == ChangeKind::grow) {
     if (Inode* inode = metadata_.find(change.ino); inode != nullptr) publish_waiting(*inode);
   } else if (change.kind == ChangeKind::set_size) {
@@ -53,6 +60,10 @@ const char* Replay::apply_write(const Change& change) {
   Write write{.change = change, .pieces = change_pieces(change)};
   if (const char* problem = problem_with(change, write.pieces); problem != nullptr) return problem;
   next_write_id_ = change.write_id + 1;
+  // Whatever becomes of it: the writer took its page for stale.
+  for (const WritePiece& piece : write.pieces) {
+    if (piece.maps) note_stale(piece.addr / fs_block, piece.length / fs_block);
+  }
   if (voids_.contains(change.write_id) && !planted(PlantedBug::replay_applies_voids))
     return nullptr;
   Inode* inode = metadata_.find(change.ino);
@@ -102,6 +113,14 @@ void Replay::publish(Inode& inode, const Write& write) {
   if (write.change.end > inode.size_bytes.load(std::memory_order_relaxed))
     metadata_.set_size(inode, write.change.end, write.change.mtime_ns, &freed);
   if (write.change.write_id > confirmed_) applied_.insert(write.change.write_id);
+}
+
+// What lies outside the data area is for the loader to refuse.
+void Replay::note_stale(std::uint64_t addr, std::uint64_t count) {
+  if (stale_ == nullptr) return;
+  const std::uint64_t start = std::max(addr, data_start_ / fs_block);
+  const std::uint64_t end = std::min(addr + count, data_end_ / fs_block);
+  if (start < end) stale_->push_back({start, end - start});
 }
 
 void Replay::publish_waiting(Inode& inode) {

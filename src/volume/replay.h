@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "volume/change.h"
+#include "volume/format.h"
 #include "volume/metadata.h"
 
 namespace handback {
@@ -29,6 +30,13 @@ class Replay {
         data_start_(data_start),
         data_end_(data_end),
         read_(std::move(read)) {}
+
+  // Of a volume with data checksums. `runs`: collects the data blocks, in the data area, whose
+  // checksum pages are stale by the log; of an `overwrite` the first block of the page.
+  void track_stale(const Layout& layout, std::vector<BlockRun>* runs) noexcept {
+    checksum_pages_ = layout.checksum_pages;
+    stale_ = runs;
+  }
 
   // --- first, of every record ---
   void note_head(std::uint64_t confirmed, std::span<const std::uint64_t> voids);
@@ -58,8 +66,11 @@ class Replay {
   [[nodiscard]] bool data_is_there(const std::vector<WritePiece>& pieces);
   void publish(Inode& inode, const Write& write);
   void publish_waiting(Inode& inode);
+  void note_stale(std::uint64_t addr, std::uint64_t count);
 
   Metadata& metadata_;
+  std::uint64_t checksum_pages_ = 0;
+  std::vector<BlockRun>* stale_ = nullptr;
   std::uint64_t next_write_id_;
   std::uint64_t confirmed_;
   std::uint64_t data_start_;

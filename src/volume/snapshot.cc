@@ -12,8 +12,9 @@ namespace {
 
 class Decoder {
  public:
-  Decoder(std::span<const std::byte> payload, Metadata* metadata)
-      : in_(payload), metadata_(*metadata) {}
+  Decoder(std::span<const std::byte> payload, Metadata* metadata, std::uint64_t checksum_pages,
+          std::vector<std::uint64_t>* stale)
+      : in_(payload), metadata_(*metadata), checksum_pages_(checksum_pages), stale_(stale) {}
 
   std::string run() {
     const auto next_ino = in_.get<std::uint64_t>();
@@ -28,6 +29,9 @@ class Decoder {
     std::uint64_t previous = 0;
     for (std::uint64_t i = 0; i < inode_count; ++i) {
       if (std::string wrong = read_inode(&previous); !wrong.empty()) return wrong;
+    }
+    if (checksum_pages_ != 0) {
+      if (std::string wrong = read_stale(); !wrong.empty()) return wrong;
     }
     if (!in_.ok()) return problem("the bytes end within an entry");
     if (in_.remaining() != 0) return problem("bytes are left over");
@@ -109,8 +113,25 @@ class Decoder {
     return {};
   }
 
+  std::string read_stale() {
+    const auto count = in_.get<std::uint64_t>();
+    if (!in_.ok() || count > in_.remaining() / sizeof(std::uint64_t))
+      return problem("the count of stale checksum pages is too large");
+    stale_->reserve(count);
+    for (std::uint64_t i = 0; i < count; ++i) {
+      const auto page = in_.get<std::uint64_t>();
+      if (page >= checksum_pages_) return problem("a stale checksum page is out of bounds");
+      if (!stale_->empty() && page <= stale_->back())
+        return problem("the stale checksum pages do not rise");
+      stale_->push_back(page);
+    }
+    return {};
+  }
+
   ByteReader in_;
   Metadata& metadata_;
+  std::uint64_t checksum_pages_;
+  std::vector<std::uint64_t>* stale_;
 };
 
 }  // namespace
@@ -168,8 +189,16 @@ std::vector<std::byte> snapshot_encode(const Metadata& metadata) {
   return payload;
 }
 
-std::string snapshot_decode(std::span<const std::byte> payload, Metadata* metadata) {
-  return Decoder(payload, metadata).run();
+void snapshot_put_stale(std::vector<std::byte>& payload, std::span<const std::uint64_t> pages) {
+  ByteWriter out(payload);
+  out.put(std::uint64_t{pages.size()});
+  for (const std::uint64_t page : pages)
+    out.put(page);
+}
+
+std::string snapshot_decode(std::span<const std::byte> payload, Metadata* metadata,
+                            std::uint64_t checksum_pages, std::vector<std::uint64_t>* stale) {
+  return Decoder(payload, metadata, checksum_pages, stale).run();
 }
 
 }  // namespace handback

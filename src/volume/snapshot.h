@@ -33,9 +33,15 @@ void snapshot_put_entry(ByteWriter& out, std::string_view name, std::uint64_t in
 // Exactly metadata.snapshot_bytes() long.
 [[nodiscard]] std::vector<std::byte> snapshot_encode(const Metadata& metadata);
 
-// Fills an empty Metadata. Returns what is wrong, with the byte where it was noticed, or an empty
-// string. Checks what can be checked entry by entry; that all of it fits together is for the
-// loader.
-[[nodiscard]] std::string snapshot_decode(std::span<const std::byte> payload, Metadata* metadata);
+// Of a volume with data checksums, behind that: the checksum pages that are stale, by rising
+// number.
+void snapshot_put_stale(std::vector<std::byte>& payload, std::span<const std::uint64_t> pages);
+
+// Fills an empty Metadata, and, of a volume with that many checksum pages (0: it has none), *stale.
+// Returns what is wrong, with the byte where it was noticed, or an empty string. Checks what can be
+// checked entry by entry; that all of it fits together is for the loader.
+[[nodiscard]] std::string snapshot_decode(std::span<const std::byte> payload, Metadata* metadata,
+                                          std::uint64_t checksum_pages = 0,
+                                          std::vector<std::uint64_t>* stale = nullptr);
 
 }  // namespace handback

@@ -31,14 +31,17 @@ std::string layout_problem(const Superblock& superblock) {
     return "total_blocks is below the minimum";
   if (layout.total_blocks > volume_size_bytes_max / fs_block)
     return "total_blocks is beyond the maximum";
+  const bool checksums = (superblock.incompatible_features & feature_data_checksums) != 0;
   std::uint64_t formatted = layout.total_blocks;
   if ((superblock.incompatible_features & feature_grown) != 0) {
+    if (checksums) return "incompatible_features: a volume with data checksums cannot have grown";
     formatted = superblock.formatted_blocks;
     if (formatted < volume_size_bytes_min / fs_block || formatted >= layout.total_blocks)
       return "formatted_blocks is out of bounds";
   }
-  if (layout != layout_grown(formatted, layout.total_blocks) &&
-      !planted(PlantedBug::superblock_layout_unchecked))
+  const Layout right = checksums ? layout_for(layout.total_blocks, true)
+                                 : layout_grown(formatted, layout.total_blocks);
+  if (layout != right && !planted(PlantedBug::superblock_layout_unchecked))
     return "the areas are not where their sizes put them";
   return {};
 }
@@ -94,7 +97,7 @@ Result<Superblock> superblock_decode(std::span<const std::byte> block, std::uint
                     superblock.version_major, superblock.version_minor));
   }
   if (in.ok() && (superblock.version_major != format_version_major ||
-                  (superblock.incompatible_features & ~feature_grown) != 0)) {
+                  (superblock.incompatible_features & ~features_known) != 0)) {
     return fail(
         Errc::version,
         fmt::format(
@@ -113,6 +116,10 @@ Result<Superblock> superblock_decode(std::span<const std::byte> block, std::uint
   layout.data_start = in.get<std::uint64_t>();
   layout.data_end = in.get<std::uint64_t>();
   layout.backup_superblock = layout.total_blocks - 1;
+  if ((superblock.incompatible_features & feature_data_checksums) != 0) {
+    layout.checksum_start = layout.slot_start[1] + layout.slot_blocks;
+    layout.checksum_pages = layout.data_start - layout.checksum_start;
+  }
   superblock.created_ns = in.get<std::int64_t>();
   superblock.label = in.get_string();
   if ((superblock.incompatible_features & feature_grown) != 0)

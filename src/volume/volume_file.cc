@@ -22,6 +22,7 @@ DioRequest VolumeFile::Impl::dio_request(bool tell_start) noexcept {
           .dio_ops = this,
           .inflight = &inode.open->inflight,
           .tell_start = tell_start,
+          .guards_data = volume.has_checksums(),
           .publish_in_order = true};
 }
 
@@ -129,6 +130,10 @@ Outcome VolumeFile::Impl::make_way(Kiocb& kiocb, IoResult refused) noexcept {
     request.confirm_id = volume.journal().ledger().newest();
   } else {
     request.sequence = volume.journal().durable_sequence();
+    const std::uint64_t mark = inode.open->mark_sequence.load(std::memory_order_acquire);
+    // That record shows no data.
+    request.data_is_durable = mark > request.sequence;
+    request.sequence = std::max(request.sequence, mark);
     request.confirm_id = inode.newest_write_id.load(std::memory_order_acquire);
   }
   Issuer::Impl& own = kiocb.issuer->impl();
@@ -158,6 +163,13 @@ void VolumeFile::Impl::way_made(CommitWaiter& waiter, IoResult /*result*/) noexc
   dio_retry(kiocb);
 }
 
+IoResult VolumeFile::Impl::begin_data(Kiocb& /*kiocb*/, const DioStart& start) noexcept {
+  const std::uint64_t end = round_up(start.offset + start.bytes, fs_block) / fs_block;
+  const IoResult begun = volume.begin_data(inode, start.offset / fs_block, end);
+  if (begun.ok()) volume.take_checksums(start.bios);
+  return begun;
+}
+
 std::uint64_t VolumeFile::Impl::write_start(Kiocb& kiocb, const DioStart& start) noexcept {
   const std::uint64_t id = volume.log_write(inode, start);
   if (id == 0) return 0;
@@ -177,8 +189,18 @@ void VolumeFile::Impl::data_ended(Kiocb& kiocb, std::uint64_t token, bool ok) no
 // --- settling ---
 
 Outcome VolumeFile::Impl::end_io(Kiocb& kiocb, const DioEnd& end) noexcept {
-  if (!kiocb.is_write()) return end.result;
+  if (!kiocb.is_write()) {
+    if (!volume.has_checksums() || !end.result.ok() ||
+        volume.data_fits(inode, end.offset, end.iov, end.result.bytes())) [[likely]] {
+      return end.result;
+    }
+    return IoResult::failure(Errc::damaged, IoDetail::data_checksum);
+  }
   const std::uint64_t end_offset = end.offset + end.bytes;
+  if (end.data_begun) [[unlikely]] {
+    volume.end_data(inode, end.offset / fs_block, round_up(end_offset, fs_block) / fs_block,
+                    end.result.ok());
+  }
   IoResult result = end.result;
   if (result.ok()) {
     // A pure overwrite inside the file changes nothing, and may be here in device context.
@@ -345,11 +367,9 @@ Result<void> VolumeFile::Impl::truncate(Issuer& issuer, std::uint64_t size, Resi
   // The tail may be zeroed in place, now or later.
   if (auto confirmed = volume.wait_until_confirmed(issuer, inode); !confirmed) return confirmed;
   if (size > old_size && inode.open->tail_unclean.load(std::memory_order_relaxed)) {
-    TailCleaner cleaner(issuer.impl(), volume.device(), inode, round_down(old_size, fs_block));
-    const IoResult cleaned = cleaner.run_and_wait();
-    if (!cleaned.ok()) {
-      tail_failed(volume, cleaner);
-      return fail(cleaned.code(), "zeroing the file's tail failed: " + describe(cleaned));
+    if (auto cleaned = volume.clean_tail_and_wait(issuer, inode, round_down(old_size, fs_block));
+        !cleaned) {
+      return cleaned;
     }
   }
   if (auto done = volume.set_size(inode, size); !done) return done;
@@ -364,11 +384,7 @@ Result<void> VolumeFile::Impl::truncate(Issuer& issuer, std::uint64_t size, Resi
     return {};
   const std::uint64_t sequence = inode.dirty_sequence.load(std::memory_order_acquire);
   if (auto durable = volume.commit_up_to(issuer, sequence); !durable) return durable;
-  TailCleaner cleaner(issuer.impl(), volume.device(), inode, round_down(size, fs_block));
-  const IoResult cleaned = cleaner.run_and_wait();
-  if (cleaned.ok()) return {};
-  tail_failed(volume, cleaner);
-  return fail(cleaned.code(), "zeroing the file's tail failed: " + describe(cleaned));
+  return volume.clean_tail_and_wait(issuer, inode, round_down(size, fs_block));
 }
 
 Result<void> VolumeFile::preallocate(std::uint64_t offset, std::uint64_t length) {

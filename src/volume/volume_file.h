@@ -10,7 +10,10 @@ namespace handback {
 
 struct VolumeFile::Impl final : IomapOps, DioOps {
   Impl(VolumeImpl& of, Inode& opened)
-      : DioOps({.name = "volume file"}), volume(of), inode(opened) {}
+      // Checksums are behind a lock, and take time: both are nothing for device context.
+      : DioOps({.name = "volume file", .pure = of.has_checksums() ? Acts::lock : Acts::none}),
+        volume(of),
+        inode(opened) {}
   ~Impl() { volume.release_inode(inode); }
 
   // Takes the position, makes way at the tail if need be, and starts the write.
@@ -37,6 +40,7 @@ struct VolumeFile::Impl final : IomapOps, DioOps {
 
   IoResult iomap_begin(Kiocb& kiocb, const IomapRequest& request, Iomap* iomap) noexcept override;
   Outcome make_way(Kiocb& kiocb, IoResult refused) noexcept override;
+  IoResult begin_data(Kiocb& kiocb, const DioStart& start) noexcept override;
   std::uint64_t write_start(Kiocb& kiocb, const DioStart& start) noexcept override;
   void data_ended(Kiocb& kiocb, std::uint64_t token, bool ok) noexcept override;
   [[nodiscard]] std::uint64_t size_bytes_max() const noexcept override {

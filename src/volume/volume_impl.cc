@@ -52,6 +52,7 @@ VolumeImpl::VolumeImpl(BlockDevice& device, DeviceClaim&& claim, LoadedVolume&& 
       commit_interval_ns_(std::uint64_t{options.commit_interval_ms} * 1'000'000),
       metadata_(std::move(loaded.metadata)),
       allocator_(std::move(loaded.allocator)),
+      checksums_(std::move(loaded.checksums)),
       journal_(device, superblock_, loaded.root, loaded.log_head, loaded.next_sequence,
                loaded.next_write_id, *this, metadata_lock_, environment),
       hook_(std::make_shared<CommitTimer>(*this)) {
@@ -85,16 +86,28 @@ void VolumeImpl::blocks_reusable(const std::vector<BlockRun>& runs) noexcept {
 }
 
 std::uint64_t VolumeImpl::begin_snapshot() {
+  if (checksums_ != nullptr) checksums_->begin_checkpoint();
   snapshot_ = std::make_unique<SnapshotWriter>(*metadata_);
   return snapshot_->bytes();
 }
 
 bool VolumeImpl::snapshot_slice(std::size_t bytes, std::vector<std::byte>& out) {
-  return snapshot_->next(bytes, out);
+  if (snapshot_->next(bytes, out)) return true;
+  if (checksums_ != nullptr)
+    snapshot_put_stale(out, checksums_->list_stale(journal_.durable_sequence()));
+  return false;
 }
 
 void VolumeImpl::end_snapshot() noexcept {
   snapshot_.reset();
+}
+
+bool VolumeImpl::checksum_pages(std::size_t count_max, std::vector<DataChecksums::Taken>& to) {
+  return checksums_->take_pages(count_max, journal_.durable_sequence(), to);
+}
+
+void VolumeImpl::checkpoint_durable() noexcept {
+  if (checksums_ != nullptr) checksums_->list_durable();
 }
 
 VolumeInfo VolumeImpl::info() const {
@@ -143,7 +156,7 @@ void VolumeImpl::write_failed(IoResult result) noexcept {
 // that is kept back, and a sixteenth of the area for what is in flight, of which
 // half may be used up by holes: each can leave one extent more than there was.
 bool VolumeImpl::room_for(std::uint64_t metadata_bytes, bool for_freeing) const noexcept {
-  const std::uint64_t capacity = superblock_.layout.slot_blocks * meta_payload_bytes_max;
+  const std::uint64_t capacity = snapshot_bytes_max(superblock_.layout);
   const std::uint64_t kept_back =
       capacity / (for_freeing ? 32 : 16) + metadata_->unwritten_blocks() * snapshot_extent_bytes;
   return metadata_->snapshot_bytes() + metadata_bytes + kept_back <= capacity;

@@ -19,6 +19,7 @@
 
 #include "issuer/poll_hook.h"
 #include "volume/allocator.h"
+#include "volume/data_checksums.h"
 #include "volume/device_claim.h"
 #include "volume/freeze.h"
 #include "volume/journal.h"
@@ -73,6 +74,33 @@ class VolumeImpl final : private JournalClient {
   void note_unconfirmed(Inode& inode, const UnconfirmedWrite& write);
   // For whoever is about to change blocks of the file in place.
   Result<void> wait_until_confirmed(Issuer& issuer, Inode& inode);
+
+  // --- checksums of data (data_guard.cc); only on a volume that has them ---
+  [[nodiscard]] bool has_checksums() const noexcept { return checksums_ != nullptr; }
+  // Data of the file's blocks [block, end) is about to be submitted, and nobody else may read or
+  // write them until end_data(). would_block: not before the log is durable up to the inode's
+  // `mark_sequence`.
+  // *begun, if given: the blocks on the device, of one file block (none, if it is a hole).
+  IoResult begin_data(Inode& inode, std::uint64_t block, std::uint64_t end,
+                      BlockRun* begun = nullptr) noexcept;
+  // After begin_data(): what these bios write will be known, where it is whole blocks.
+  void take_checksums(const Bio* bios) noexcept;
+  void end_data(Inode& inode, std::uint64_t block, std::uint64_t end, bool ok) noexcept;
+  // Of one block, in which a part is about to be zeroed.
+  Result<void> begin_block_and_wait(Issuer& issuer, Inode& inode, std::uint64_t block,
+                                    BlockRun* begun);
+  void end_block(const BlockRun& begun, bool ok) noexcept;
+  // The same where zeros are about to be written to what is unwritten of these blocks.
+  Result<void> begin_zeroing(Issuer& issuer, Inode& inode, std::uint64_t block, std::uint64_t end);
+  void end_zeroing(Inode& inode, std::uint64_t block, std::uint64_t end, bool ok) noexcept;
+  // Whether what was read, `bytes` from `offset` on, is what was written.
+  [[nodiscard]] bool data_fits(const Inode& inode, std::uint64_t offset, IovView iov,
+                               std::uint64_t bytes) const noexcept;
+  // Zeroes the tail of the file's block at `held_offset`, which the caller holds. *result, if
+  // given: how the writing ended.
+  Result<void> clean_tail_and_wait(Issuer& issuer, Inode& inode, std::uint64_t held_offset,
+                                   IoResult* result = nullptr);
+
   // --- holes (punch.cc); the range is drained ---
   // Blocks of the file.
   Result<void> unmap(Inode& inode, std::uint64_t offset, std::uint64_t count);
@@ -126,6 +154,7 @@ class VolumeImpl final : private JournalClient {
  private:
   struct BlockingWaiter;
   Result<void> commit_and_wait(Issuer& issuer, BlockingWaiter& waiter);
+  Result<void> checkpoint_and_wait(Issuer& issuer);
   class CommitTimer;
 
   // Nanoseconds since 1970, now.
@@ -135,6 +164,8 @@ class VolumeImpl final : private JournalClient {
   std::uint64_t begin_snapshot() override;
   bool snapshot_slice(std::size_t bytes, std::vector<std::byte>& out) override;
   void end_snapshot() noexcept override;
+  bool checksum_pages(std::size_t count_max, std::vector<DataChecksums::Taken>& to) override;
+  void checkpoint_durable() noexcept override;
 
   // --- with metadata_lock held ---
   struct Place {
@@ -148,6 +179,10 @@ class VolumeImpl final : private JournalClient {
   // What is unwritten in [block, end) becomes written, in the log if `logged`. The record's number,
   // or 0.
   std::uint64_t convert(Inode& inode, std::uint64_t block, std::uint64_t end, bool logged);
+  // Marks the pages of these blocks stale, in the log. The newest record to wait for, or 0.
+  std::uint64_t mark_stale(const BlockRun& run);
+  // The record says that these blocks are written.
+  void note_written(const BlockRun& run, std::uint64_t sequence);
   // Applies a change that was checked to be possible, and logs it.
   void make(const Change& change, std::initializer_list<Inode*> touched);
   // `for_freeing`: of what is kept back, half is for changes that free something.
@@ -168,6 +203,7 @@ class VolumeImpl final : private JournalClient {
   std::unique_ptr<Metadata> metadata_;
   std::unique_ptr<class SnapshotWriter> snapshot_;  // While a checkpoint is being taken.
   std::unique_ptr<Allocator> allocator_;
+  std::unique_ptr<DataChecksums> checksums_;  // Null: the volume has none.
   Journal journal_;
   std::shared_ptr<PollHook> hook_;
   absl::flat_hash_set<Inode*> open_inodes_;  // With a handle.

@@ -90,6 +90,16 @@ Result<void> VolumeImpl::sync(Issuer& issuer) {
   return flush_device(issuer);
 }
 
+Result<void> VolumeImpl::checkpoint_and_wait(Issuer& issuer) {
+  BlockingWaiter waiter(issuer.impl());
+  const IoResult written = waiter.wait(journal_.checkpoint(issuer.impl(), waiter));
+  if (written.ok()) return {};
+  return fail(written.code(),
+              fmt::format("{}: writing the checkpoint failed: {}; check the device and open "
+                          "the volume again",
+                          device_.name(), describe(written)));
+}
+
 Result<void> VolumeImpl::close(Issuer& issuer) {
   HB_ASSERT(handles_ == 0, "a volume is closed after all of its files");
   if (read_only_) {
@@ -102,17 +112,14 @@ Result<void> VolumeImpl::close(Issuer& issuer) {
   {
     const std::lock_guard guard(metadata_lock_);
     needs_checkpoint = journal_.busy() || journal_.log_used_blocks() != 0 ||
-                       journal_.newest_sequence() > journal_.durable_sequence();
+                       journal_.newest_sequence() > journal_.durable_sequence() ||
+                       (checksums_ != nullptr && checksums_->unsettled());
   }
   if (result && needs_checkpoint) {
-    BlockingWaiter waiter(issuer.impl());
-    const IoResult written = waiter.wait(journal_.checkpoint(issuer.impl(), waiter));
-    if (!written.ok()) {
-      result = fail(written.code(),
-                    fmt::format("{}: writing the checkpoint failed: {}; check the device and open "
-                                "the volume again",
-                                device_.name(), describe(written)));
-    }
+    result = checkpoint_and_wait(issuer);
+    // Pages that were not durably stale could not be written home; now they are listed.
+    if (result && checksums_ != nullptr && checksums_->unsettled())
+      result = checkpoint_and_wait(issuer);
   } else if (result) {
     result = flush_device(issuer);
   }

@@ -49,6 +49,7 @@ struct Prelude {
     Prelude* prelude = nullptr;
   } in_line;
   std::unique_ptr<TailCleaner> cleaner;
+  BlockRun begun;  // With checksums of data: the last block, on the device.
 
   // The tail may belong to a write that is to be confirmed first.
   struct Waiter : CommitWaiter {
@@ -65,14 +66,8 @@ void hold_last_block(const Inode& inode, RangeEntry& range) noexcept {
 
 void clean_tail(Prelude& prelude) noexcept;
 
-// False: clean_tail() will be called again.
-bool tail_is_confirmed(Prelude& prelude) noexcept {
-  VolumeImpl& volume = prelude.file.volume;
-  const std::uint64_t id =
-      volume.unconfirmed_in(prelude.file.inode, prelude.range.offset, prelude.range.end);
-  if (id == 0) return true;
-  prelude.waiter.sequence = volume.journal().durable_sequence();
-  prelude.waiter.confirm_id = id;
+// True: clean_tail() will be called again. False: the log is as durable as that, or has failed.
+bool wait_for_log(Prelude& prelude) noexcept {
   prelude.arrival.run = [](IssuerWork& work) noexcept {
     clean_tail(*static_cast<Prelude::Arrival&>(work).prelude);
   };
@@ -81,8 +76,33 @@ bool tail_is_confirmed(Prelude& prelude) noexcept {
     waiting.issuer.post(waiting.arrival);
   };
   const Outcome started =
-      volume.journal().commit(Issuer::Impl::executor(prelude.issuer), prelude.waiter);
-  return started.is_final() && started.result().ok();
+      prelude.file.volume.journal().commit(Issuer::Impl::executor(prelude.issuer), prelude.waiter);
+  return !started.is_final();
+}
+
+// False: the waiter says what has to be durable first.
+bool tail_is_confirmed(Prelude& prelude) noexcept {
+  VolumeImpl& volume = prelude.file.volume;
+  const std::uint64_t id =
+      volume.unconfirmed_in(prelude.file.inode, prelude.range.offset, prelude.range.end);
+  if (id == 0) return true;
+  prelude.waiter.sequence = volume.journal().durable_sequence();
+  prelude.waiter.confirm_id = id;
+  prelude.waiter.data_is_durable = false;
+  return false;
+}
+
+// The same; true: the block is about to be written to.
+bool tail_is_begun(Prelude& prelude) noexcept {
+  VolumeImpl& volume = prelude.file.volume;
+  if (!volume.has_checksums()) return true;
+  Inode& inode = prelude.file.inode;
+  const std::uint64_t block = prelude.range.offset / fs_block;
+  if (volume.begin_data(inode, block, block + 1, &prelude.begun).ok()) return true;
+  prelude.waiter.sequence = inode.open->mark_sequence.load(std::memory_order_acquire);
+  prelude.waiter.confirm_id = 0;
+  prelude.waiter.data_is_durable = true;
+  return false;
 }
 
 // Leaves the last block; then the write starts, or fails.
@@ -101,18 +121,23 @@ void tail_prepared(Prelude& prelude, IoResult result) noexcept {
 }
 
 void clean_tail(Prelude& prelude) noexcept {
-  // What a log that has failed will never confirm must not be touched.
-  if (prelude.file.volume.journal().failed()) {
-    tail_prepared(prelude, IoResult::failure(Errc::poisoned));
-    return;
+  for (;;) {
+    // What a log that has failed will never confirm must not be touched.
+    if (prelude.file.volume.journal().failed()) {
+      tail_prepared(prelude, IoResult::failure(Errc::poisoned));
+      return;
+    }
+    if (tail_is_confirmed(prelude) && tail_is_begun(prelude)) break;
+    if (wait_for_log(prelude)) return;
   }
-  if (!tail_is_confirmed(prelude)) return;
   prelude.cleaner = std::make_unique<TailCleaner>(prelude.issuer, prelude.file.volume.device(),
                                                   prelude.file.inode, prelude.range.offset);
   prelude.cleaner->start(
       [](TailCleaner& cleaner, void* owner) noexcept {
         auto& waiting = *static_cast<Prelude*>(owner);
         const IoResult result = cleaner.result();
+        if (waiting.file.volume.has_checksums())
+          waiting.file.volume.end_block(waiting.begun, result.ok());
         if (!result.ok()) tail_failed(waiting.file.volume, cleaner);
         // Nothing starts from here: this is still inside the cleaner, which goes with the prelude.
         tail_prepared(waiting, result);
@@ -126,11 +151,10 @@ Outcome write_after_tail_blocking(VolumeFile::Impl& file, Kiocb& kiocb, IovView 
     const DioInflight::Drain drain(file.inode.open->inflight, *kiocb.issuer, last, fs_block);
     if (auto confirmed = file.volume.wait_until_confirmed(*kiocb.issuer, file.inode); !confirmed)
       return IoResult::failure(Errc::poisoned);
-    TailCleaner cleaner(kiocb.issuer->impl(), file.volume.device(), file.inode, last);
-    const IoResult cleaned = cleaner.run_and_wait();
-    if (!cleaned.ok()) {
-      tail_failed(file.volume, cleaner);
-      return cleaned;
+    IoResult result = IoResult::failure(Errc::poisoned);
+    if (auto cleaned = file.volume.clean_tail_and_wait(*kiocb.issuer, file.inode, last, &result);
+        !cleaned) {
+      return result;
     }
   }
   return file.start_placed(kiocb, from);
