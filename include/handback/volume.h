@@ -289,7 +289,8 @@ class Volume {
 // One finding of check_volume(): where, what is wrong, and what follows from it.
 struct CheckFinding {
   std::uint64_t block = 0;  // Fs block on the device.
-  // "superblock", "root", "checkpoint", "inode", "extent", "directory", "log".
+  // "superblock", "root", "checkpoint", "inode", "extent", "directory", "log", "checksum page",
+  // "data".
   std::string structure;
   std::string field;
   std::string problem;
@@ -306,12 +307,19 @@ struct CheckReport {
   std::uint64_t blocks_read = 0;
 };
 
+struct CheckOptions {
+  // Of a volume with data checksums: also read all data whose checksum is known, and name each
+  // block that does not fit (structure "data").
+  bool data = false;
+};
+
 inline constexpr std::size_t check_findings_max = 10'000;
 
 // Reads all metadata and holds it against the rules of docs/format.md. Never writes. Goes on behind
 // damage wherever more can be told from what is left: only what cannot be read at all (a checkpoint
 // block, bytes behind an entry that is none) hides what would be in it.
 // Errors: invalid (no volume at all), version, io, busy (open in this process).
-[[nodiscard]] Result<CheckReport> check_volume(Issuer& issuer, BlockDevice& device);
+[[nodiscard]] Result<CheckReport> check_volume(Issuer& issuer, BlockDevice& device,
+                                               const CheckOptions& options = {});
 
 }  // namespace handback

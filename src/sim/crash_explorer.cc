@@ -22,10 +22,13 @@ using Clock = std::chrono::steady_clock;
 struct Configuration {
   Cache cache;
   std::uint32_t block_bytes;
+  bool data_checksums = false;
 };
 constexpr Configuration configurations[] = {
-    {Cache::write_through, 4096}, {Cache::fua, 4096},       {Cache::flush_only, 4096},
-    {Cache::write_through, 512},  {Cache::flush_only, 512},
+    {Cache::write_through, 4096}, {Cache::fua, 4096},
+    {Cache::flush_only, 4096},    {Cache::write_through, 512},
+    {Cache::flush_only, 512},     {Cache::write_through, 4096, true},
+    {Cache::fua, 4096, true},     {Cache::flush_only, 512, true},
 };
 // One after the other, or the first without waiting for its end.
 constexpr const char* mode_names[] = {"apart", "together"};
@@ -38,8 +41,8 @@ struct Sequence {
 
 std::string to_string(const Sequence& sequence) {
   const Configuration& on = configurations[sequence.configuration];
-  std::string text =
-      fmt::format("{}/{}/{}/", to_string(on.cache), on.block_bytes, mode_names[sequence.mode]);
+  std::string text = fmt::format("{}/{}{}/{}/", to_string(on.cache), on.block_bytes,
+                                 on.data_checksums ? "+checksums" : "", mode_names[sequence.mode]);
   for (std::size_t i = 0; i < sequence.operations.size(); ++i)
     text += fmt::format("{}{}", i == 0 ? "" : ",", sequence.operations[i]);
   return text;
@@ -54,10 +57,12 @@ class Stage {
     SimDevice& device = world.device();
     fill_with_garbage(device, 4U << 20);
     device.set_instant(true);
-    problem = world.format();
+    problem = world.format(on.data_checksums);
     if (problem.empty()) problem = world.open();
     if (problem.empty()) problem = make_tree(world);
     const std::uint32_t last_write_id = world.history().last_write_id();
+    // Closed, so that all checksums are known to begin with.
+    if (problem.empty() && on.data_checksums) problem = world.close();
     world.kill();
     if (problem.empty()) problem = world.open();
     FoundVolume found;

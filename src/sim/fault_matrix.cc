@@ -89,7 +89,8 @@ enum Outcome : unsigned {
   caught = 16,    // The program was stopped: the device broke the contract of the seam.
 };
 
-// What may come of it. A device that lies about data is believed: there is no checksum of data.
+// What may come of it. A device that lies about data is believed where there is no checksum of it,
+// or none that is known (data_faults.cc holds that it is not believed elsewhere).
 unsigned allowed(FaultKind kind) {
   switch (kind) {
     case FaultKind::lost_write:
@@ -109,16 +110,17 @@ unsigned allowed(FaultKind kind) {
 }
 
 struct MatrixStage {
-  explicit MatrixStage(Cache cache)
+  explicit MatrixStage(Cache cache, bool data_checksums = false)
       : world(device_options(cache, 4096, 4U << 20, 1)),
         verifier(world.device(), world.issuer(), seen) {
     verifier.use_every(0);
     fill_with_garbage(world.device(), 4U << 20);
     world.device().set_instant(true);
-    problem = world.format();
+    problem = world.format(data_checksums);
     if (problem.empty()) problem = world.open();
     if (problem.empty()) problem = make_tree(world);
     const std::uint32_t last_write_id = world.history().last_write_id();
+    if (problem.empty() && data_checksums) problem = world.close();
     world.kill();
     FoundVolume found;
     if (problem.empty()) problem = world.open();
@@ -149,8 +151,11 @@ class Matrix {
 
   FaultMatrixReport run() {
     const Clock::time_point start = Clock::now();
-    for (unsigned cache = 0; cache < cache_count; ++cache) {
-      stages_.push_back(std::make_unique<MatrixStage>(static_cast<Cache>(cache)));
+    // One more for checksums of data.
+    for (unsigned cache = 0; cache < cache_count + 1; ++cache) {
+      const bool checksums = cache == cache_count;
+      stages_.push_back(std::make_unique<MatrixStage>(
+          checksums ? Cache::fua : static_cast<Cache>(cache), checksums));
       if (!stages_.back()->problem.empty())
         report_.violations.push_back({"setting up", stages_.back()->problem});
     }
@@ -232,7 +237,12 @@ class Matrix {
     device.add_fault(rule);
     world.expect_faults(true);
     bool said = false;
-    const auto note = [&] { said |= world.take_last_error() != Errc::ok; };
+    bool named = false;
+    const auto note = [&] {
+      const Errc error = world.take_last_error();
+      said |= error != Errc::ok;
+      named |= error == Errc::damaged;
+    };
     const Operation after[] = {
         row.front(),
         {.kind = OperationKind::sync},
@@ -275,7 +285,7 @@ class Matrix {
       trial.outcome = silent;
       return trial;
     }
-    trial.outcome = said ? reported : tolerated;
+    trial.outcome = named ? detected : said ? reported : tolerated;
     if (read_wrong && !said) {
       trial.outcome = silent;
       trial.what = "what is read after opening is wrong";

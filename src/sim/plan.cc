@@ -26,6 +26,8 @@ class Planner {
     plan_.device.delay_ns_max = plan_.device.delay_ns_min + (std::uint64_t{1} << random_.below(26));
     if (random_.one_in(4)) plan_.device.transfer_bytes_max = 4096U << random_.below(4);
     plan_.commit_interval_ms = random_.one_in(3) ? 1 : 500;
+    // Of its own, so that the other runs are what they were.
+    plan_.data_checksums = SimRandom(mix(plan_.seed, 0xc5)).one_in(3);
     // A swarm: each run knows only some of the operations, and prefers some of those.
     for (unsigned& weight : weights_)
       weight = random_.one_in(3) ? 0 : 1 + static_cast<unsigned>(random_.below(8));
@@ -155,10 +157,10 @@ RunPlan plan_from(std::uint64_t seed) {
 
 std::string to_string(const RunPlan& plan) {
   std::string text = fmt::format(
-      "seed {}: {} MiB, blocks of {}, {}, commits after {} ms", plan.seed,
+      "seed {}: {} MiB, blocks of {}, {}{}, commits after {} ms", plan.seed,
       plan.device.size_bytes >> 20, plan.device.logical_block_bytes,
       plan.device.volatile_cache ? (plan.device.fua ? "cache with FUA" : "cache") : "write-through",
-      plan.commit_interval_ms);
+      plan.data_checksums ? ", checksums of data" : "", plan.commit_interval_ms);
   for (const LifePlan& life : plan.lives) {
     text += "\n life:";
     for (const FaultRule& rule : life.faults)

@@ -26,6 +26,7 @@ struct RunPlan {
   std::uint64_t seed = 1;
   SimDeviceOptions device;
   std::uint32_t commit_interval_ms = 500;
+  bool data_checksums = false;
   std::vector<LifePlan> lives;
 };
 

@@ -33,7 +33,7 @@ class Run {
     SimDevice& device = world_.device();
     fill_with_garbage(device, 2U << 20);
     device.set_instant(true);
-    std::string problem = world_.format();
+    std::string problem = world_.format(plan_.data_checksums);
     device.set_instant(false);
     if (problem.empty()) world_.set_history(History());
     for (const LifePlan& life : plan_.lives) {

@@ -52,8 +52,9 @@ World::~World() {
   issuer_->detach(device_);
 }
 
-std::string World::format() {
-  auto formatted = Volume::format(*issuer_, device_, {.overwrite = true});
+std::string World::format(bool data_checksums) {
+  auto formatted =
+      Volume::format(*issuer_, device_, {.overwrite = true, .data_checksums = data_checksums});
   return formatted ? std::string() : "format: " + formatted.error().message();
 }
 

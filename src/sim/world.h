@@ -20,7 +20,7 @@ class World {
   ~World();
 
   // Each returns what was wrong, or nothing.
-  [[nodiscard]] std::string format();
+  [[nodiscard]] std::string format(bool data_checksums = false);
   // Opens the volume. Faults may make that fail; then there is no volume.
   [[nodiscard]] std::string open(const VolumeOptions& options = {});
   [[nodiscard]] std::string run(const Operation& operation);

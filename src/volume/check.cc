@@ -18,6 +18,7 @@ Result<void> VolumeCheck::run() {
   check_tree();
   if (Step step = check_log(); !step) return step;
   check_extents();
+  if (Step step = check_checksums(); !step) return step;
   return look_for_a_newer_checkpoint();
 }
 
@@ -57,12 +58,12 @@ bool VolumeCheck::read_bytes(std::uint64_t addr, std::span<std::byte> to) {
   return false;
 }
 
-Result<CheckReport> check_volume(Issuer& issuer, BlockDevice& device) {
+Result<CheckReport> check_volume(Issuer& issuer, BlockDevice& device, const CheckOptions& options) {
   const auto claim = DeviceClaim::take(device, false);
   if (!claim) return tl::unexpected<Error>(claim.error());
   if (auto attached = issuer.attach(device); !attached)
     return tl::unexpected<Error>(attached.error());
-  VolumeCheck check(issuer, device);
+  VolumeCheck check(issuer, device, options);
   if (auto done = check.run(); !done) return tl::unexpected<Error>(std::move(done.error()));
   return check.report();
 }

@@ -16,6 +16,7 @@
 
 #include "volume/check_findings.h"
 #include "volume/check_tables.h"
+#include "volume/data_checksums.h"
 #include "volume/metadata.h"
 #include "volume/superblock.h"
 
@@ -23,7 +24,8 @@ namespace handback {
 
 class VolumeCheck {
  public:
-  VolumeCheck(Issuer& issuer, BlockDevice& device) : issuer_(issuer), device_(device) {}
+  VolumeCheck(Issuer& issuer, BlockDevice& device, const CheckOptions& options = {})
+      : issuer_(issuer), device_(device), check_data_(options.data) {}
 
   // Errors: invalid, version, io. Damage is a finding.
   [[nodiscard]] Result<void> run();
@@ -41,6 +43,9 @@ class VolumeCheck {
   [[nodiscard]] std::uint64_t log_head() const noexcept { return log_head_; }
   [[nodiscard]] std::uint64_t next_sequence() const noexcept { return next_sequence_; }
   [[nodiscard]] std::uint64_t next_write_id() const noexcept { return next_write_id_; }
+  // By rising number: those that are stale, and those that are damaged.
+  [[nodiscard]] std::vector<std::uint64_t> stale_checksum_pages() const;
+  [[nodiscard]] bool has_damaged_checksum_pages() const noexcept { return !damaged_pages_.empty(); }
   // Where a record stands that was cut off, if the log ends in one.
   [[nodiscard]] std::optional<std::uint64_t> torn_block() const noexcept { return torn_block_; }
 
@@ -71,6 +76,12 @@ class VolumeCheck {
   class Log;
   Step check_log();
 
+  // check_checksums.cc
+  Step check_checksums();
+  bool check_checksum_page(std::span<const std::byte> block, std::uint64_t page,
+                           ChecksumEntries* entries);
+  Step check_data();
+
   Issuer& issuer_;
   BlockDevice& device_;
   Findings findings_;
@@ -90,6 +101,12 @@ class VolumeCheck {
   std::uint64_t next_sequence_ = 0;
   std::uint64_t next_write_id_ = 1;
   std::optional<std::uint64_t> torn_block_;
+
+  bool check_data_;
+  std::vector<BlockRun> logged_stale_;  // By the log.
+  std::vector<PageRange> stale_ranges_;
+  std::vector<std::uint64_t> damaged_pages_;
+  absl::flat_hash_map<std::uint64_t, std::unique_ptr<ChecksumEntries>> known_;
 };
 
 }  // namespace handback

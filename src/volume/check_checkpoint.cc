@@ -87,11 +87,14 @@ Result<void> VolumeCheck::check_checkpoint() {
   if (!whole) return {};
   const std::uint64_t start = superblock_->layout.slot_start[root_->slot];
   const std::uint64_t before = findings_.total();
-  CheckpointParser(tables_, start, findings_).run();
+  const std::uint64_t checksum_pages = superblock_->layout.checksum_pages;
+  CheckpointParser(tables_, start, checksum_pages, findings_).run();
   // What opening makes of it. Whatever it refuses has been listed; should it ever see more, then
   // that is a finding, too.
   auto metadata = std::make_unique<Metadata>();
-  const std::string problem = snapshot_decode(tables_.payload, metadata.get());
+  std::vector<std::uint64_t> stale;
+  const std::string problem =
+      snapshot_decode(tables_.payload, metadata.get(), checksum_pages, &stale);
   if (problem.empty()) {
     metadata_ = std::move(metadata);
   } else if (findings_.total() == before) {
@@ -123,8 +126,15 @@ Result<void> VolumeCheck::look_for_a_newer_checkpoint() {
     payload.insert(payload.end(), bytes.begin(), bytes.end());
     if (header.payload_bytes != meta_payload_bytes_max) break;
   }
-  if (generation == 0 || (metadata_ != nullptr && snapshot_encode(*metadata_) == payload))
-    return {};
+  if (generation == 0) return {};
+  if (metadata_ != nullptr) {
+    // Which checksum pages are stale is no change that could be lost: the older list and the log
+    // call stale all that may be.
+    const std::vector<std::byte> same = snapshot_encode(*metadata_);
+    const bool whole = same.size() == payload.size() ||
+                       (superblock_->layout.checksum_pages != 0 && same.size() < payload.size());
+    if (whole && std::equal(same.begin(), same.end(), payload.begin())) return {};
+  }
   findings_.noticed(
       root_blocks[*damaged_root_], "root", "generation",
       fmt::format("may have named the checkpoint of generation {} in block {}, newer than the one "
@@ -178,6 +188,13 @@ void CheckpointParser::run() {
   for (std::uint64_t i = 0; i < inode_count; ++i) {
     if (!parse_inode(in, &previous)) return;
   }
+  if (checksum_pages_ != 0 && !parse_stale(in)) return;
+  if (in.remaining() != 0 && checksum_pages_ != 0) {
+    refused(in.position(), "checkpoint", "stale_count",
+            fmt::format("is {}, but {} bytes are left over behind the list", tables_.stale.size(),
+                        in.remaining()));
+    return;
+  }
   if (in.remaining() != 0) {
     refused(in.position(), "checkpoint", "inode_count",
             fmt::format("is {}, but {} bytes are left over behind these inodes", inode_count,
@@ -189,6 +206,35 @@ void CheckpointParser::run() {
             fmt::format("is {}, but inode {} exists", next_ino, previous));
   }
   tables_.complete = true;
+}
+
+// The list of stale checksum pages.
+bool CheckpointParser::parse_stale(ByteReader& in) {
+  const std::uint64_t count_at = in.position();
+  const auto count = in.get<std::uint64_t>();
+  if (!in.ok()) return cut_off(count_at, "checkpoint", "stale_count");
+  if (count > in.remaining() / sizeof(std::uint64_t)) {
+    refused(count_at, "checkpoint", "stale_count",
+            fmt::format("is {}, more than the checkpoint has room for", count));
+    return false;
+  }
+  std::optional<std::uint64_t> previous;
+  for (std::uint64_t i = 0; i < count; ++i) {
+    const std::uint64_t at = in.position();
+    const auto page = in.get<std::uint64_t>();
+    if (page >= checksum_pages_) {
+      refused(at, "checkpoint", fmt::format("stale page {}", i),
+              fmt::format("is {}, but there are {} pages", page, checksum_pages_));
+      continue;
+    }
+    if (previous && page <= *previous) {
+      refused(at, "checkpoint", fmt::format("stale page {}", i),
+              fmt::format("is {}, not above the one before it, {}", page, *previous));
+    }
+    previous = page;
+    tables_.stale.push_back(page);
+  }
+  return true;
 }
 
 bool CheckpointParser::parse_inode(ByteReader& in, std::uint64_t* previous) {

@@ -36,7 +36,9 @@ void check_header_fields(std::span<const std::byte> blocks, const MetaHeader& he
     problems->push_back({"reserved", "is not zero"});
   const bool numbered = header.type == MetaType::root || header.type == MetaType::checkpoint;
   if (!numbered && header.generation != 0) problems->push_back({"generation", "is not zero"});
-  const bool in_order = header.type == MetaType::log_record || header.type == MetaType::checkpoint;
+  const bool in_order = header.type == MetaType::log_record ||
+                        header.type == MetaType::checkpoint ||
+                        header.type == MetaType::checksum_page;
   if (!in_order && header.sequence != 0) problems->push_back({"sequence", "is not zero"});
   const std::size_t end = meta_header_bytes + header.payload_bytes;
   const std::size_t size = meta_blocks(header.payload_bytes) * fs_block;

@@ -135,6 +135,7 @@ class VolumeCheck::Log {
                   layout_.data_end * fs_block, [this](std::uint64_t addr, std::span<std::byte> to) {
                     return check_.read_bytes(addr, to);
                   });
+    if (layout_.checksum_pages != 0) replay.track_stale(layout_, &check_.logged_stale_);
     for (const auto& [confirmed, voids] : heads_)
       replay.note_head(confirmed, voids);
     bool applying = apply;
@@ -145,7 +146,7 @@ class VolumeCheck::Log {
       check_.recovery_.changes_replayed += changes;
     }
     if (applying) {
-      if (metadata.snapshot_bytes() > layout_.slot_blocks * meta_payload_bytes_max) {
+      if (metadata.snapshot_bytes() > snapshot_bytes_max(layout_)) {
         findings_.refused(layout_.log_start, "log", "changes",
                           fmt::format("they leave {} bytes of metadata, more than a checkpoint "
                                       "area holds",

@@ -21,8 +21,10 @@ struct CopyOfSuperblock {
   Problems problems;
 };
 
-void check_layout_fields(const Layout& layout, std::uint64_t formatted_blocks, Problems* problems) {
-  const Layout right = layout_grown(formatted_blocks, layout.total_blocks);
+void check_layout_fields(const Layout& layout, std::uint64_t formatted_blocks, bool checksums,
+                         Problems* problems) {
+  const Layout right = checksums ? layout_for(layout.total_blocks, true)
+                                 : layout_grown(formatted_blocks, layout.total_blocks);
   const auto field = [&](const char* name, std::uint64_t is, std::uint64_t should) {
     if (is == should) return;
     problems->push_back(
@@ -71,7 +73,12 @@ void check_superblock_fields(std::span<const std::byte> payload, Problems* probl
     problems->push_back(
         {"formatted_blocks", fmt::format("is {}, which is out of bounds", formatted)});
   } else {
-    check_layout_fields(layout, formatted, problems);
+    const bool checksums = (features & feature_data_checksums) != 0;
+    if (grown && checksums) {
+      problems->push_back(
+          {"incompatible_features", "a volume with data checksums cannot have grown"});
+    }
+    check_layout_fields(layout, formatted, checksums, problems);
   }
   if (label.size() > label_bytes_max || label.find('\0') != std::string_view::npos)
     problems->push_back({"label", "is longer than 63 bytes or holds a NUL"});
@@ -117,6 +124,7 @@ std::optional<FieldProblem> difference(const Superblock& first, const Superblock
   if (first.layout != second.layout) return differs("total_blocks");
   if (first.incompatible_features != second.incompatible_features)
     return differs("incompatible_features");
+  if (first.formatted_blocks != second.formatted_blocks) return differs("formatted_blocks");
   if (first.created_ns != second.created_ns) return differs("created_ns");
   if (first.label != second.label) return differs("label");
   return std::nullopt;

@@ -45,7 +45,8 @@ struct CheckTables {
   std::vector<CheckedInode> inodes;  // By rising number, each once.
   std::vector<CheckedEntry> entries;
   std::vector<CheckedExtent> extents;
-  bool complete = false;  // The payload was read to its end.
+  std::vector<std::uint64_t> stale;  // Checksum pages, in bounds.
+  bool complete = false;             // The payload was read to its end.
 
   [[nodiscard]] std::string_view name(const CheckedEntry& entry) const noexcept {
     return {reinterpret_cast<const char*>(payload.data()) + entry.name_at, entry.name_length};
@@ -58,8 +59,13 @@ struct CheckTables {
 // Fills the tables from their payload, which lies on the device from `first_block` on.
 class CheckpointParser {
  public:
-  CheckpointParser(CheckTables& tables, std::uint64_t first_block, Findings& findings)
-      : tables_(tables), first_block_(first_block), findings_(findings) {}
+  // `checksum_pages`: of the volume; 0: it has no checksums of data.
+  CheckpointParser(CheckTables& tables, std::uint64_t first_block, std::uint64_t checksum_pages,
+                   Findings& findings)
+      : tables_(tables),
+        first_block_(first_block),
+        checksum_pages_(checksum_pages),
+        findings_(findings) {}
   void run();
 
  private:
@@ -67,12 +73,14 @@ class CheckpointParser {
   bool parse_extents(ByteReader& in, const CheckedInode& inode, std::uint32_t count);
   bool parse_entries(ByteReader& in, CheckedInode& inode);
   void check_names(const CheckedInode& inode);
+  bool parse_stale(ByteReader& in);
   void refused(std::uint64_t at, std::string structure, std::string field, std::string problem);
   bool cut_off(std::uint64_t at, std::string structure, std::string field);
   [[nodiscard]] std::uint64_t block_of(std::uint64_t at) const noexcept;
 
   CheckTables& tables_;
   std::uint64_t first_block_;
+  std::uint64_t checksum_pages_;
   Findings& findings_;
 };
 

@@ -90,9 +90,10 @@ bool Repair::plan() {
     step(fmt::format("erase block {}, where the log ends in a record that was cut off",
                      *check_.torn_block()));
   if (new_checkpoint_) {
-    step(
-        fmt::format("write a checkpoint of generation {} with the counts corrected, and both roots",
-                    check_.root().generation + 1));
+    step(fmt::format(
+        "write a checkpoint of generation {} with {}, and both roots", check_.root().generation + 1,
+        check_.has_damaged_checksum_pages() ? "what is damaged of the checksums called unknown"
+                                            : "the counts corrected"));
   }
   if (bad_superblock_) {
     const std::uint64_t backup = check_.superblock().layout.backup_superblock;
@@ -147,7 +148,9 @@ Result<void> Repair::write_root(std::size_t which, const Root& root) {
 // As the journal does: into the area that no root names, then one root after the other.
 Result<void> Repair::write_checkpoint() {
   const Superblock& superblock = check_.superblock();
-  const std::vector<std::byte> payload = snapshot_encode(*check_.metadata());
+  std::vector<std::byte> payload = snapshot_encode(*check_.metadata());
+  if (superblock.layout.checksum_pages != 0)
+    snapshot_put_stale(payload, check_.stale_checksum_pages());
   Root root = check_.root();
   ++root.generation;
   root.slot = 1 - root.slot;

@@ -67,14 +67,12 @@ inline AlignedBuffer pattern(std::size_t bytes, std::uint64_t seed) {
 }
 
 struct VolumeFixture {
-  explicit VolumeFixture(const MemoryDeviceOptions& device_options = {})
-      : device(make_memory_device(device_options)), issuer(must(Issuer::create())) {
-    must(Volume::format(*issuer, *device));
-    open();
-  }
-  explicit VolumeFixture(std::unique_ptr<BlockDevice> on)
+  explicit VolumeFixture(const MemoryDeviceOptions& device_options = {},
+                         const FormatOptions& format_options = {})
+      : VolumeFixture(make_memory_device(device_options), format_options) {}
+  explicit VolumeFixture(std::unique_ptr<BlockDevice> on, const FormatOptions& format_options = {})
       : device(std::move(on)), issuer(must(Issuer::create())) {
-    must(Volume::format(*issuer, *device));
+    must(Volume::format(*issuer, *device, format_options));
     open();
   }
 

@@ -26,6 +26,7 @@ enum RepairExitCode : int {
 
 struct CheckArguments {
   std::string volume;
+  bool data = false;
   bool json = false;
   bool repair = false;
   bool dry_run = false;
@@ -76,8 +77,9 @@ nlohmann::ordered_json check_json(const std::string& volume, const handback::Che
 
 int run_check(const CheckArguments& arguments, const Context& context) {
   const DeviceSession session(arguments.volume, context.reading());
-  const handback::CheckReport report = value_of(
-      handback::check_volume(session.issuer(), session.device()), arguments.volume, Phase::opening);
+  const handback::CheckReport report =
+      value_of(handback::check_volume(session.issuer(), session.device(), {.data = arguments.data}),
+               arguments.volume, Phase::opening);
   if (arguments.json) {
     fmt::print("{}\n", json_text(check_json(arguments.volume, report)));
   } else {
@@ -181,11 +183,14 @@ void add_check_command(CLI::App& app, Context& context) {
       app, {.group = "Volumes",
             .name = "check",
             .description = "Verify the whole volume, and repair what is safe to repair",
-            .usage = "check VOLUME [--repair [--dry-run | --yes]] [--json]",
+            .usage = "check VOLUME [--data | --repair [--dry-run | --yes]] [--json]",
             .footer =
                 R"(Reads all metadata and holds it against every rule of the format. Each finding
 names the block, what is wrong there, and what follows from it. Changes nothing;
 exit code 3 if there is any finding.
+
+--data also reads the data of files, of a volume that was formatted with
+--data-checksums, and names each block that is not as it was written.
 
 --repair says what it would do, asks, and does it: a superblock or root from its
 good twin, counts that follow from what is there, a record at the log's end that
@@ -199,6 +204,8 @@ Example:
   handback check vol.img --repair --dry-run
 )"});
   add_volume_argument(*command, &arguments->volume);
+  CLI::Option* data = command->add_flag(
+      "--data", arguments->data, "Also read all data that has a checksum, and name what is wrong");
   add_json_option(*command, &arguments->json);
   CLI::Option* repair =
       command->add_flag("--repair", arguments->repair, "Put right what can be, without a guess");
@@ -206,6 +213,7 @@ Example:
                                            "With --repair: say what would be done, and stop");
   CLI::Option* yes =
       command->add_flag("--yes", arguments->yes, "With --repair: do it without asking");
+  data->excludes(repair);
   dry_run->needs(repair);
   yes->needs(repair);
   yes->excludes(dry_run);

@@ -23,6 +23,7 @@ struct FormatArguments {
   std::uint64_t size_bytes = 0;
   bool size_given = false;
   std::string label;
+  bool data_checksums = false;
   bool force = false;
   bool json = false;
 };
@@ -110,7 +111,9 @@ int run_format(FormatArguments arguments, const Context& context) {
     {
       const DeviceSession session(arguments.path, context.writing(), Phase::using_volume);
       value_of(handback::Volume::format(session.issuer(), session.device(),
-                                        {.label = arguments.label, .overwrite = arguments.force}),
+                                        {.label = arguments.label,
+                                         .overwrite = arguments.force,
+                                         .data_checksums = arguments.data_checksums}),
                arguments.path);
     }
     const VolumeSession volume(arguments.path, context.reading());
@@ -125,10 +128,11 @@ int run_format(FormatArguments arguments, const Context& context) {
     fmt::print("{}\n", json_text(json));
     return exit_ok;
   }
-  fmt::print("{} {}: a volume of {}{}, {} of it for files\n", created ? "created" : "formatted",
+  fmt::print("{} {}: a volume of {}{}, {} of it for files{}\n", created ? "created" : "formatted",
              arguments.path, human_size(info.size_bytes),
              info.label.empty() ? "" : " with label '" + printable(info.label) + "'",
-             human_size(info.data_bytes));
+             human_size(info.data_bytes),
+             info.data_checksums ? ", with checksums of their data" : "");
   return exit_ok;
 }
 
@@ -141,23 +145,30 @@ void add_format_command(CLI::App& app, Context& context) {
       {.group = "Volumes",
        .name = "format",
        .description = "Make an empty volume in a new file, an existing file, or a block device",
-       .usage = "format PATH [--size SIZE] [--label LABEL] [--force] [--json]",
+       .usage = "format PATH [--size SIZE] [--label LABEL] [--data-checksums] [--force] [--json]",
        .footer =
            R"(A new file is reserved and written in full, so that later writes to it never
 wait for the file system below. Whatever an existing file or block device
 holds is erased, which needs --force unless the device is blank.
+
+With --data-checksums a read of data that is not as it was written fails; that
+costs a checksum of all data on its way in and out and 1/1024 of the volume,
+cannot be changed later, and such a volume does not grow.
 
 Examples:
   handback format vol.img --size 1G
   handback format vol.img --size 512M --label backup
   handback format /dev/nvme0n1p3
   handback format vol.img --force         empty an existing volume
+  handback format vol.img --size 1G --data-checksums
 )"});
   command->add_option("PATH", arguments->path, "The file or block device")->required();
   CLI::Option* size = add_size_option(*command, "--size", &arguments->size_bytes,
                                       "Size of the new file, for example 1G");
   command->add_option("--label", arguments->label, "A name for people, at most 63 bytes")
       ->type_name("LABEL");
+  command->add_flag("--data-checksums", arguments->data_checksums,
+                    "Keep checksums of the data of files, and verify what is read");
   command->add_flag("--force", arguments->force, "Erase what is there");
   add_json_option(*command, &arguments->json);
   command->callback([arguments, size, &context] {

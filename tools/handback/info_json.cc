@@ -14,6 +14,7 @@ nlohmann::ordered_json volume_info_json(const handback::VolumeInfo& info) {
           {"version_major", info.version_major},
           {"version_minor", info.version_minor},
           {"fs_block_bytes", info.fs_block_bytes},
+          {"data_checksums", info.data_checksums},
           {"size_bytes", info.size_bytes},
           {"data_bytes", info.data_bytes},
           {"used_bytes", info.data_bytes - info.free_bytes},
@@ -33,7 +34,9 @@ nlohmann::ordered_json recovery_json(const handback::RecoveryReport& report) {
           {"records_replayed", report.records_replayed},
           {"changes_replayed", report.changes_replayed},
           {"torn_record_dropped", report.torn_record_dropped},
-          {"backup_superblock_used", report.backup_superblock_used}};
+          {"backup_superblock_used", report.backup_superblock_used},
+          {"checksum_pages_stale", report.checksum_pages_stale},
+          {"checksum_pages_damaged", report.checksum_pages_damaged}};
 }
 
 nlohmann::ordered_json file_info_json(const std::string& path, const handback::FileInfo& info) {

@@ -34,12 +34,12 @@ int run_df(const VolumeArguments& arguments, const Context& context) {
     return exit_ok;
   }
   const std::uint64_t used_bytes = info.data_bytes - info.free_bytes;
-  fmt::print("{}{}: {}, {}, {}; format {}.{}\n\n", arguments.volume,
+  fmt::print("{}{}: {}, {}, {}; format {}.{}{}\n\n", arguments.volume,
              info.label.empty() ? "" : " '" + printable(info.label) + "'",
              count_of(info.file_count, "file", "files"),
              count_of(info.directory_count, "directory", "directories"),
              count_of(info.extent_count, "extent", "extents"), info.version_major,
-             info.version_minor);
+             info.version_minor, info.data_checksums ? ", checksums of data" : "");
   Table table({Align::left, Align::right, Align::right, Align::right, Align::right});
   table.add_row({"", "size", "used", "free", "used"});
   const auto add_row = [&table](const char* name, std::uint64_t whole, std::uint64_t used) {

@@ -31,9 +31,10 @@ T must(handback::Result<T>&& result) {
 
 class Maker {
  public:
-  Maker()
+  explicit Maker(bool data_checksums = false)
       : device_(std::vector<std::byte>(volume_bytes)), issuer_(must(handback::Issuer::create())) {
-    must(handback::Volume::format(*issuer_, device_, {.label = "hostile"}));
+    must(handback::Volume::format(*issuer_, device_,
+                                  {.label = "hostile", .data_checksums = data_checksums}));
     open();
   }
 
@@ -129,6 +130,7 @@ void log_everything(Maker& maker) {
     maker.write(*file, 8192, 4096);
     maker.sync();
     must(file->preallocate(64 << 10, 16 << 10));
+    must(file->punch(maker.issuer(), 4096, 4096));
   }
   maker.sync();
   must(maker.volume().rename("/b", "/d/c"));
@@ -215,7 +217,63 @@ std::vector<std::byte> unconfirmed() {
   return maker.image();
 }
 
+// At rest, with all checksums known.
+std::vector<std::byte> checksummed() {
+  Maker maker(true);
+  use(maker);
+  maker.close();
+  return maker.image();
+}
+
+// The same, where the checkpoint calls the page stale.
+std::vector<std::byte> stale() {
+  std::vector<std::byte> image = checksummed();
+  std::uint64_t count_at = 0;
+  for (const Field& field : fields_of(image)) {
+    if (std::string_view(field.name) == "stale_count") count_at = field.at;
+  }
+  // One block holds the checkpoint, and ends with the count.
+  put_number(image, count_at, 1);
+  const std::uint64_t block = count_at / block_bytes;
+  const std::uint64_t length = count_at + 16 - block * block_bytes - header_bytes;
+  put_number(image, block * block_bytes + 48, length, 4);
+  seal(image, block);
+  for (const std::uint64_t root : {std::uint64_t{1}, std::uint64_t{2}}) {
+    put_number(image, root * block_bytes + header_bytes + 4, length);
+    seal(image, root);
+  }
+  return image;
+}
+
+// Overwrites in place are in the log.
+std::vector<std::byte> overwritten() {
+  Maker maker(true);
+  use(maker);
+  maker.close();
+  maker.open();
+  {
+    auto file = maker.file("/d/a");
+    maker.write(*file, 4096, 4096, KiocbFlags::dsync);
+    maker.write(*file, 32 << 10, 4096, KiocbFlags::dsync);
+  }
+  maker.sync();
+  return maker.image();
+}
+
 }  // namespace
+
+BaseImage grown_image() {
+  Maker maker;
+  use(maker);
+  maker.close();
+  std::vector<std::byte> image = maker.image();
+  image.resize(image.size() + (1U << 20));
+  ImageDevice larger(image);
+  const auto issuer = must(handback::Issuer::create());
+  must(handback::Volume::grow(*issuer, larger));
+  issuer->detach(larger);
+  return {"grown", {larger.bytes().begin(), larger.bytes().end()}};
+}
 
 std::vector<BaseImage> base_images() {
   return {{"fresh", fresh()},
@@ -225,7 +283,10 @@ std::vector<BaseImage> base_images() {
           {"linked", linked()},
           {"scattered", scattered()},
           {"preallocated", preallocated()},
-          {"unconfirmed", unconfirmed()}};
+          {"unconfirmed", unconfirmed()},
+          {"checksummed", checksummed()},
+          {"stale", stale()},
+          {"overwritten", overwritten()}};
 }
 
 const BaseImage& base_image(std::string_view name) {

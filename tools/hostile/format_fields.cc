@@ -6,6 +6,7 @@
 #include <array>
 #include <cstring>
 #include <functional>
+#include <string_view>
 
 namespace hostile {
 namespace {
@@ -98,6 +99,17 @@ void header_fields(std::vector<Field>& fields, const char* structure, std::uint6
     fields.push_back({block * block_bytes + part.at, part.bytes, structure, part.name, block});
 }
 
+// As block 0 says.
+std::uint64_t features(std::span<const std::byte> image) {
+  return number_at(image, header_bytes + 8);
+}
+bool has_grown(std::span<const std::byte> image) {
+  return (features(image) & 1) != 0;
+}
+bool has_checksums(std::span<const std::byte> image) {
+  return (features(image) & 2) != 0;
+}
+
 void superblock_fields(std::span<const std::byte> image, std::vector<Field>& fields,
                        std::uint64_t block) {
   header_fields(fields, "superblock", block);
@@ -111,6 +123,7 @@ void superblock_fields(std::span<const std::byte> image, std::vector<Field>& fie
                            "slot_start[1]", "slot_blocks", "data_start", "data_end", "created_ns"})
     walk.take(name, 8);
   walk.string("label length", "label");
+  if (has_grown(image)) walk.take("formatted_blocks", 8);
 }
 
 void root_fields(std::span<const std::byte> image, std::vector<Field>& fields,
@@ -158,6 +171,21 @@ void checkpoint_fields(std::span<const std::byte> image, std::vector<Field>& fie
       walk.take("count", 4);
     }
   }
+  if (!has_checksums(image)) return;
+  walk.structure("checkpoint");
+  const std::uint64_t stale = walk.take("stale_count", 8);
+  for (std::uint64_t i = 0; i < stale && walk.at() < bytes; ++i)
+    walk.take("stale page", 8);
+}
+
+// Of a volume of one page, which is read if it is not stale and some data was written.
+void page_fields(std::span<const std::byte> image, std::vector<Field>& fields) {
+  const std::uint64_t block = number_at(image, header_bytes + 72 - 8) - 1;
+  if (number_at(image, block * block_bytes, 4) != magic) return;
+  header_fields(fields, "checksum page", block);
+  Walk walk(image, fields, "checksum page",
+            [=](std::uint64_t at) { return block * block_bytes + header_bytes + at; });
+  walk.take("checksum[k]", 4);
 }
 
 void change_fields(Walk& walk) {
@@ -170,7 +198,9 @@ void change_fields(Walk& walk) {
     set_mtime,
     write,
     link,
-    grow = 10
+    unmap,
+    grow,
+    overwrite
   };
   const auto numbers = [&](std::initializer_list<const char*> names) {
     for (const char* name : names)
@@ -215,6 +245,12 @@ void change_fields(Walk& walk) {
       }
       break;
     }
+    case unmap:
+      numbers({"ino", "offset", "count"});
+      break;
+    case overwrite:
+      numbers({"page"});
+      break;
     case link:
       numbers({"parent", "ino", "mtime_ns"});
       walk.string("name length", "name");
@@ -304,7 +340,12 @@ std::vector<Field> fields_of(std::span<const std::byte> image) {
   const std::uint64_t slot = number_at(image, payload, 4);
   checkpoint_fields(image, fields, number_at(image, header_bytes + 40 + 8 * slot),
                     number_at(image, payload + 4));
+  const std::size_t before = fields.size();
   log_fields(image, fields, root);
+  const bool stale = std::any_of(fields.begin(), fields.end(), [](const Field& field) {
+    return std::string_view(field.name) == "stale page";
+  });
+  if (has_checksums(image) && fields.size() == before && !stale) page_fields(image, fields);
   return fields;
 }
 
