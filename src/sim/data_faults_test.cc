@@ -37,9 +37,9 @@ struct Model {
   std::array<bool, file_blocks> known{};  // Must be verified.
 };
 
-class Run {
+class Lives {
  public:
-  Run(std::uint64_t seed, Counts& counts)
+  Lives(std::uint64_t seed, Counts& counts)
       : random_(mix(seed, 0xdf)),
         environment_(seed),
         device_(environment_, options(random_)),
@@ -49,7 +49,7 @@ class Run {
     issuer_ = testing::value_of(std::move(issuer));
     testing::value_of(Volume::format(*issuer_, device_, {.data_checksums = true}));
   }
-  ~Run() {
+  ~Lives() {
     for (auto& file : files_)
       file.reset();
     volume_.reset();
@@ -194,10 +194,11 @@ class Run {
     const std::uint32_t unit = device_.geometry().logical_block_bytes;
     if (unit == block) return;
     const std::uint64_t offset = at * block + random_.below(7) * unit;
-    AlignedBuffer bytes(unit);
-    fill_sectors(bytes.span(), ++write_id_);
+    AlignedBuffer buffer(unit);
+    const auto bytes = buffer.span().first(unit);
+    fill_sectors(bytes, ++write_id_);
     Aiocb aiocb;
-    aiocb.prepare_write(*files_[file], offset, bytes.span());
+    aiocb.prepare_write(*files_[file], offset, bytes);
     ASSERT_EQ(issuer_->run(aiocb), IoResult::success(unit));
     std::memcpy(models_[file].bytes.data() + offset, bytes.data(), unit);
     models_[file].known[at] = false;
@@ -336,7 +337,7 @@ TEST(DataFaults, AreToldOrHitWhatIsUnknown) {
   Counts counts;
   for (std::uint64_t seed = first; seed < first + seeds; ++seed) {
     SCOPED_TRACE(::testing::Message() << "HB_SEED=" << seed << " HB_SEEDS=1");
-    Run(seed, counts).run();
+    Lives(seed, counts).run();
     if (::testing::Test::HasFailure()) return;
   }
   RecordProperty("faults", static_cast<int>(counts.faults));
