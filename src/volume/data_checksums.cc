@@ -116,8 +116,10 @@ bool DataChecksums::ready(const BlockRun& run, bool written,
   bool all = true;
   for_parts(run, [&](const Part& part) {
     const Page* of = find_page(part.page);
-    if (of == nullptr || of->mark == clean) {
-      all = all && !written;
+    if (!written) {
+      all = all && (of == nullptr || of->unwritten_after <= durable_sequence);
+    } else if (of == nullptr || of->mark == clean) {
+      all = false;
     } else if (!planted(PlantedBug::overwrite_mark_not_durable)) {
       all = all && of->mark <= durable_sequence;
     }
@@ -130,8 +132,8 @@ std::uint64_t DataChecksums::awaited(const BlockRun& run,
   std::uint64_t newest = 0;
   for_parts(run, [&](const Part& part) {
     const Page* of = find_page(part.page);
-    if (of != nullptr && of->mark != clean && of->mark > durable_sequence)
-      newest = std::max(newest, of->mark);
+    if (of != nullptr && of->unwritten_after > durable_sequence)
+      newest = std::max(newest, of->unwritten_after);
   });
   return newest;
 }
@@ -172,9 +174,13 @@ void DataChecksums::fill(const BlockRun& run, std::uint32_t checksum) {
   });
 }
 
-void DataChecksums::forget(const BlockRun& run) {
+void DataChecksums::zeroed(const BlockRun& run) {
   begin(run);
   end(run, true);
+  for_parts(run, [&](const Part& part) {
+    Page& of = page(part.page);
+    of.unwritten_after = std::max(of.unwritten_after, of.mark);
+  });
 }
 
 std::uint32_t DataChecksums::find(std::uint64_t block) const {

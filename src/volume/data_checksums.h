@@ -93,8 +93,9 @@ class DataChecksums {
   void end(const BlockRun& run, bool ok);
   // Between begin() and end() of these blocks.
   void fill(const BlockRun& run, std::uint32_t checksum);
-  // Nothing is known of these blocks, which are not being written.
-  void forget(const BlockRun& run);
+  // These blocks, whose pages were marked, become unwritten: nothing is known of them, and whoever
+  // writes to them waits for the mark.
+  void zeroed(const BlockRun& run);
 
   // --- lock not held ---
 
@@ -128,6 +129,7 @@ class DataChecksums {
     std::uint64_t index = 0;
     // The record whose durability makes it durably stale; 0: it is.
     std::uint64_t mark = clean;
+    std::uint64_t unwritten_after = 0;  // The record that data of unwritten blocks waits for.
     std::uint32_t in_flight = 0;  // Blocks.
     bool dirty = false;           // The home block is another one.
     bool unsettled = false;       // Not clean, or dirty: in unsettled_.

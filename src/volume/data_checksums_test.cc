@@ -128,6 +128,27 @@ TEST_F(DataChecksumsTest, CostAnOverwriteOneRecordForEachPage) {
   EXPECT_EQ(used(), block);
 }
 
+// Blocks that are new are named by no durable metadata, whatever stands in the open record.
+TEST_F(DataChecksumsTest, LetAppendsWaitForNoRecord) {
+  auto file = fixture_.create("/a");
+  for (std::uint64_t at = 0; at < 8; ++at)
+    ASSERT_TRUE(fixture_.write(*file, at * block, data_.span().first(block)).ok());
+  must(file->preallocate(64 * block, 8 * block));
+  for (std::uint64_t at = 64; at < 72; ++at)
+    ASSERT_TRUE(fixture_.write(*file, at * block, data_.span().first(block)).ok());
+  EXPECT_EQ(fixture_.volume->info().log_used_bytes, 0U);
+}
+
+// Durable metadata still calls it written, with the checksum of what was there.
+TEST_F(DataChecksumsTest, LetAWriteToWhatWasZeroedWaitForTheMark) {
+  auto file = again(written("/a", 8), "/a");
+  must(file->zero_range(*fixture_.issuer, 2 * block, block));
+  EXPECT_EQ(fixture_.volume->info().log_used_bytes, 0U);
+  const AlignedBuffer other = pattern(block, 2);
+  ASSERT_TRUE(fixture_.write(*file, 2 * block, other.span()).ok());
+  EXPECT_EQ(fixture_.volume->info().log_used_bytes, block);
+}
+
 TEST_F(DataChecksumsTest, RefuseNowaitTheFirstOverwriteOfAPage) {
   auto file = again(written("/a", 8), "/a");
   const auto overwrite = [&] {

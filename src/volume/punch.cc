@@ -115,7 +115,7 @@ Result<void> VolumeImpl::make_unwritten(Inode& inode, std::uint64_t offset, std:
       const BlockRun run{piece.extent.addr, piece.extent.count};
       mark_stale(run);
       const std::lock_guard checksums_guard(checksums_->lock());
-      checksums_->forget(run);
+      checksums_->zeroed(run);
     }
   }
   std::vector<BlockRun> freed;
