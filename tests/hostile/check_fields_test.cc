@@ -64,7 +64,7 @@ const Row rows[] = {
     {"checkpoint.address", every, {"address"}},
     {"checkpoint.checksum", every, {"checksum"}},
     {"checkpoint.generation", every, {"generation"}},
-    {"checkpoint.inode_count", every, {"inode_count", "inode"}},
+    {"checkpoint.inode_count", every, {"inode_count", "inode", "stale"}},
     {"checkpoint.magic", every, {"magic"}},
     {"checkpoint.next_ino", some, {"next_ino", "change"}},
     {"checkpoint.payload_bytes", every, {"payload_bytes"}},
