@@ -212,7 +212,7 @@ class Volume {
   // Lets a volume that nobody has open use all of its device, which has become larger. Its log and
   // its room for metadata stay as they were. A power cut leaves it as it was, or grown. Afterwards
   // older programs, which do not know of growing, refuse it. Returns its size in bytes; if there is
-  // nothing to gain, nothing is written. Errors: as open(), and read_only, too_large.
+  // nothing to gain, nothing is written. Errors: as open(), read_only, too_large, not_supported.
   [[nodiscard]] static Result<std::uint64_t> grow(Issuer& issuer, BlockDevice& device);
 
   // Opens, recovers if needed, and reports. Writes nothing until everything was checked.

@@ -45,16 +45,16 @@ Result<std::uint64_t> Volume::grow(Issuer& issuer, BlockDevice& device) {
   auto loaded = load_volume(issuer, device);
   if (!loaded) return tl::unexpected<Error>(std::move(loaded.error()));
   Superblock superblock = loaded->superblock;
-  if (superblock.layout.checksum_pages != 0) {
+  const std::uint64_t old_total = superblock.layout.total_blocks;
+  const std::uint64_t new_total = geometry.size_bytes / fs_block;
+  if (new_total == old_total && !loaded->recovery.backup_superblock_used)
+    return old_total * fs_block;
+  if (new_total != old_total && superblock.layout.checksum_pages != 0) {
     return fail(Errc::not_supported,
                 device.name() +
                     ": a volume with data checksums does not grow, since the area of "
                     "the checksums cannot; format a larger one and copy the files");
   }
-  const std::uint64_t old_total = superblock.layout.total_blocks;
-  const std::uint64_t new_total = geometry.size_bytes / fs_block;
-  if (new_total == old_total && !loaded->recovery.backup_superblock_used)
-    return old_total * fs_block;
   if (new_total != old_total) {
     if ((superblock.incompatible_features & feature_grown) == 0)
       superblock.formatted_blocks = old_total;

@@ -81,7 +81,14 @@ int run_grow(const GrowArguments& arguments, const Context& context) {
   // Is it a volume, and is it free?
   const std::uint64_t before = [&] {
     VolumeSession session(arguments.volume, context.reading());
-    return session.volume().info().size_bytes;
+    const handback::VolumeInfo info = session.volume().info();
+    // Said before the file is made longer for nothing.
+    if (info.data_checksums && arguments.size_bytes > info.size_bytes) {
+      throw Failure(exit_failed, arguments.volume +
+                                     ": a volume with data checksums does not grow; format a "
+                                     "larger one and copy the files");
+    }
+    return info.size_bytes;
   }();
   std::uint64_t written_from = 0;
   if (arguments.size_bytes != 0) written_from = extend_file(arguments);

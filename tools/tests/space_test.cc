@@ -55,6 +55,32 @@ TEST_F(Space, PreallocateReservesOrInitialises) {
   EXPECT_RAN(run({"check", image}));
 }
 
+TEST_F(Space, ChecksumsOfDataAreChosenAtFormatAndFindWhatDecayed) {
+  const std::string image = path("sums.img");
+  EXPECT_RAN(run({"format", image, "--size", "8M", "--data-checksums"}));
+  EXPECT_EQ(df(image)["data_checksums"], true);
+  EXPECT_EQ(df(make_volume())["data_checksums"], false);
+  EXPECT_THAT(run({"df", image}).out, HasSubstr("checksums of data"));
+  write_file(path("f"), scrambled(40'960));
+  EXPECT_RAN(run({"put", image, path("f"), "/f"}));
+  EXPECT_RAN(run({"check", image, "--data"}));
+  const std::uint64_t addr = stat(image, "/f")["extents"][0]["addr"];
+  std::string bytes = read_file(image);
+  bytes[addr + 4096 + 7] ^= 1;
+  write_file(image, bytes);
+  EXPECT_RAN(run({"check", image}));
+  const Ran check = run({"check", image, "--data"});
+  EXPECT_EQ(check.exit_code, 3);
+  EXPECT_THAT(check.out, HasSubstr("data, inode 2 ('/f'), bytes 4096 to 8191"));
+  const Ran cat = run({"cat", image, "/f"});
+  EXPECT_NE(cat.exit_code, 0);
+  EXPECT_THAT(cat.err, HasSubstr("a block of data is not as it was written"));
+  const Ran grow = run({"grow", image, "--size", "16M"});
+  EXPECT_NE(grow.exit_code, 0);
+  EXPECT_THAT(grow.err, HasSubstr("does not grow"));
+  EXPECT_EQ(read_file(image).size(), std::size_t{8} << 20);
+}
+
 TEST_F(Space, GrowMakesAVolumeAndItsFileLarger) {
   const std::string image = make_volume("vol.img", "8M");
   write_file(path("f"), scrambled(100'000));
