@@ -264,7 +264,7 @@ TEST_F(BadVolume, AVolumeOfAFutureVersionIsRefused) {
 TEST_F(BadVolume, AVolumeWithUnknownIncompatibleFeaturesIsRefused) {
   const std::string image = make_filled();
   edit_superblocks(image, [](std::string* superblock) {
-    put_number<std::uint64_t>(superblock, at_features, 2);
+    put_number<std::uint64_t>(superblock, at_features, std::uint64_t{1} << 40);
   });
   expect_all_refuse(image, {"incompatible features", "newer"});
 }
