@@ -130,10 +130,10 @@ class DataChecksums {
     // The record whose durability makes it durably stale; 0: it is.
     std::uint64_t mark = clean;
     std::uint64_t unwritten_after = 0;  // The record that data of unwritten blocks waits for.
-    std::uint32_t in_flight = 0;  // Blocks.
-    bool dirty = false;           // The home block is another one.
-    bool unsettled = false;       // Not clean, or dirty: in unsettled_.
-    bool listed = false;          // By the checkpoint that is being written.
+    std::uint32_t in_flight = 0;        // Blocks.
+    bool dirty = false;                 // The home block is another one.
+    bool unsettled = false;             // Not clean, or dirty: in unsettled_.
+    bool listed = false;                // By the checkpoint that is being written.
     ChecksumEntries entries{};
   };
   struct Part {

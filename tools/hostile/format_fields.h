@@ -22,7 +22,8 @@ struct Field {
 };
 
 // All fields of a volume that opens: both superblocks, both roots, the checkpoint in use, the
-// records of the log that count, and the checksum page, if there is one that opening looks at. Requires: the image is whole.
+// records of the log that count, and the checksum page, if there is one that opening looks at.
+// Requires: the image is whole.
 [[nodiscard]] std::vector<Field> fields_of(std::span<const std::byte> image);
 
 // Makes the checksum fit of the structure whose header lies in `block`. What is none, or has an
