@@ -7,7 +7,10 @@
 #include <cstring>
 #include <functional>
 #include <iostream>
+#include <map>
 #include <memory>
+#include <string_view>
+#include <utility>
 
 #include "hostile/format_fields.h"
 #include "hostile/image_device.h"
@@ -260,6 +263,19 @@ std::vector<std::byte> overwritten() {
   return maker.image();
 }
 
+constexpr std::pair<std::string_view, std::vector<std::byte> (*)()> makers[] = {
+    {"fresh", &fresh},
+    {"closed", &closed},
+    {"logged", &logged},
+    {"torn", &torn},
+    {"linked", &linked},
+    {"scattered", &scattered},
+    {"preallocated", &preallocated},
+    {"unconfirmed", &unconfirmed},
+    {"checksummed", &checksummed},
+    {"stale", &stale},
+    {"overwritten", &overwritten}};
+
 }  // namespace
 
 BaseImage grown_image() {
@@ -276,23 +292,19 @@ BaseImage grown_image() {
 }
 
 std::vector<BaseImage> base_images() {
-  return {{"fresh", fresh()},
-          {"closed", closed()},
-          {"logged", logged()},
-          {"torn", torn()},
-          {"linked", linked()},
-          {"scattered", scattered()},
-          {"preallocated", preallocated()},
-          {"unconfirmed", unconfirmed()},
-          {"checksummed", checksummed()},
-          {"stale", stale()},
-          {"overwritten", overwritten()}};
+  std::vector<BaseImage> images;
+  for (const auto& [name, make] : makers)
+    images.push_back({std::string(name), make()});
+  return images;
 }
 
 const BaseImage& base_image(std::string_view name) {
-  static const std::vector<BaseImage> images = base_images();
-  for (const BaseImage& image : images) {
-    if (image.name == name) return image;
+  static std::map<std::string_view, BaseImage> made;
+  const auto found = made.find(name);
+  if (found != made.end()) return found->second;
+  for (const auto& [known, make] : makers) {
+    if (known == name)
+      return made.emplace(known, BaseImage{std::string(known), make()}).first->second;
   }
   std::abort();
 }
