@@ -69,7 +69,8 @@ Result<std::uint64_t> Volume::grow(Issuer& issuer, BlockDevice& device) {
     superblock_encode(superblock, at, block.span());
     return write_block(issuer, device, at, block);
   };
-  const bool backup_first = !planted(PlantedBug::grow_block_0_first);
+  bool backup_first = true;
+  if (planted(PlantedBug::grow_block_0_first)) backup_first = false;
   if (auto written = write(backup_first ? backup : superblock_block); !written)
     return tl::unexpected<Error>(written.error());
   if (auto written = write(backup_first ? superblock_block : backup); !written)
