@@ -78,17 +78,21 @@ class RootOrder : public ::testing::TestWithParam<std::size_t> {
     ASSERT_GE(device.writes.size(), 3U);
     auto cut = make_memory_device({.size_bytes = volume_bytes, .logical_block_bytes = 512});
     for (std::size_t last = 0; last < device.writes.size(); ++last) {
-      AlignedBuffer state(volume_bytes);
-      std::memcpy(state.data(), image.data(), volume_bytes);
-      for (std::size_t i = 0; i <= last; ++i) {
-        const WriteLog::Write& write = device.writes[i];
-        std::memcpy(state.data() + write.addr, write.bytes.data(),
-                    i == last ? 512 : write.bytes.size());
+      // Behind a sector, and inside it: what a root says is in its first 512 bytes.
+      for (const std::size_t torn_bytes : {sector, std::size_t{80}}) {
+        AlignedBuffer state(volume_bytes);
+        std::memcpy(state.data(), image.data(), volume_bytes);
+        for (std::size_t i = 0; i <= last; ++i) {
+          const WriteLog::Write& write = device.writes[i];
+          std::memcpy(state.data() + write.addr, write.bytes.data(),
+                      i == last ? torn_bytes : write.bytes.size());
+        }
+        put(*cut, 0, state.span());
+        auto opened = Volume::open(*issuer_, *cut, {.read_only = true});
+        ASSERT_TRUE(opened) << "cut off after " << torn_bytes << " bytes of write " << last << ": "
+                            << opened.error().message();
+        EXPECT_TRUE((*opened)->stat("/old"));
       }
-      put(*cut, 0, state.span());
-      auto opened = Volume::open(*issuer_, *cut, {.read_only = true});
-      ASSERT_TRUE(opened) << "cut off in write " << last << ": " << opened.error().message();
-      EXPECT_TRUE((*opened)->stat("/old"));
     }
     issuer_->detach(*cut);
     issuer_->detach(device);
