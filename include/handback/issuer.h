@@ -72,7 +72,7 @@ struct IssuerStats {
   std::uint64_t failed = 0;
   std::uint64_t pool_growths = 0;  // Times a pool had to allocate; constant after warm-up.
   std::uint64_t foreign = 0;       // Completions that arrived from other threads.
-  std::uint64_t sleeps = 0;        // Times wait() slept.
+  std::uint64_t sleeps = 0;        // Times wait() slept, or looked for completions instead.
   std::uint64_t adopted = 0;       // Handed-back work of others that this issuer ran while waiting.
   std::uint64_t nudges_sent = 0;
   std::uint64_t nudges_served = 0;

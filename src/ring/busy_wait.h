@@ -22,9 +22,13 @@ class BusyWait {
     return short_waits_ >= short_waits_needed ? worth_ns_max_ : 0;
   }
 
+  [[nodiscard]] constexpr bool is_short(std::int64_t ns) const noexcept {
+    return ns <= worth_ns_max_;
+  }
+
   // How long a wait was in the end, slept or not.
   constexpr void waited(std::int64_t ns) noexcept {
-    if (ns <= worth_ns_max_) {
+    if (is_short(ns)) {
       short_waits_ = std::min(short_waits_ + 1, short_waits_max);
     } else if (ns <= contended_factor * worth_ns_max_) {
       short_waits_ = std::max(short_waits_ - long_wait_weight, 0);

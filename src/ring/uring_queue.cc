@@ -264,7 +264,10 @@ void UringQueue::wait(std::int64_t timeout_ns) noexcept {
     if (timeout_ns > 0) timeout_ns = std::max<std::int64_t>(1, timeout_ns - budget_ns);
     sleep(timeout_ns);
   }
-  busy_wait_.waited(monotonic_ns() - began_ns);
+  // A wait that its limit ended says nothing about the device, unless it was long.
+  const std::int64_t waited_ns = monotonic_ns() - began_ns;
+  if (io_uring_cq_ready(&ring_) != 0 || !busy_wait_.is_short(waited_ns))
+    busy_wait_.waited(waited_ns);
 }
 
 bool UringQueue::look_for(std::int64_t since_ns, std::int64_t limit_ns) noexcept {

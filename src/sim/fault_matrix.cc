@@ -90,7 +90,7 @@ enum Outcome : unsigned {
 };
 
 // What may come of it. A device that lies about data is believed where there is no checksum of it,
-// or none that is known (data_faults.cc holds that it is not believed elsewhere).
+// or none that is known (data_faults_test.cc holds that it is not believed elsewhere).
 unsigned allowed(FaultKind kind) {
   switch (kind) {
     case FaultKind::lost_write:
