@@ -132,6 +132,7 @@ inline void check_may(Acts acts,
 // The order in which one thread takes locks: each only while it holds none of its own rank or a
 // later one. So settling takes nothing that a drain can hold, and no lock is held over a wait.
 enum class LockRank : std::uint8_t {
+  cached_range,  // A drained range of a file's page cache, held over I/O. Not a mutex.
   range,         // A DioInflight::Drain, held over I/O. Not a mutex.
   handler,       // A third party's mutexes that its handlers take.
   commit_timer,  // The way from an issuer's hook to a volume that may go.
@@ -140,7 +141,7 @@ enum class LockRank : std::uint8_t {
   checksums,     // A volume's checksums of data.
   leaf,          // A few loads and stores (base/leaf_lock.h); for device context, too.
 };
-inline constexpr unsigned lock_rank_count = 7;
+inline constexpr unsigned lock_rank_count = 8;
 [[nodiscard]] std::string_view to_string(LockRank rank) noexcept;
 
 // A std::mutex that checks context and rank.

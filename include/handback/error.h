@@ -76,10 +76,10 @@ enum class IoDetail : std::uint16_t {
   buffer_unaligned,      // A segment's address is not a multiple of the device's memory alignment.
   length_beyond_limit,   // More than io_length_bytes_max in one request.
   offset_beyond_limit,   // The end lies beyond the largest file size.
-  flag_not_direct,       // Buffered I/O: DIRECT is missing.
-  flag_waitq,            // WAITQ belongs to async buffered reads.
+  flag_not_direct,       // DIRECT is missing, and the file has no page cache.
+  flag_waitq,            // WAITQ is for buffered reads that are not polled, with a wait entry.
   flag_hipri,            // The device cannot be polled.
-  flag_noio,             // NOIO asks for the page cache only.
+  flag_noio,             // NOIO is for buffered reads.
   flag_atomic,           // Untorn writes.
   flag_dontcache,        // DONTCACHE belongs to buffered I/O.
   flag_append_read,      // APPEND on a read.
@@ -94,6 +94,7 @@ enum class IoDetail : std::uint16_t {
   behind_failed_append,  // canceled: an append before this one failed, and the file ends there.
   gap_unprepared,  // would_block: what lies between the file's end and the write is not zeroed.
   data_checksum,   // damaged: a block of data is not as it was written.
+  file_is_cached,  // would_block: the file has got a page cache, in which to make way first.
 };
 
 // The result of one request: bytes transferred from its start, and the first error if there was

@@ -72,6 +72,7 @@ struct DioEnd {
   bool behind_gap = false;
   bool data_begun = false;  // begin_data() has said ok.
   IovView iov;              // The request's memory.
+  void* hold = nullptr;     // DioRequest::hold.
   // False: the host had no memory, or no worker thread, for the request. Nothing was submitted for
   // it, and end_io returns a result: there is nothing that a continuation could end.
   bool started = true;
@@ -145,6 +146,20 @@ class DioOps {
   // anew. Not asked of an APPEND. Runs on: any context; takes no lock.
   [[nodiscard]] virtual bool gap_unprepared() const noexcept { return false; }
 
+  // Asked of a write without a DioRequest::hold as it enters its range, under the lock of the
+  // ranges: true if the file has got a page cache in which it must make way first. dio_rw() then
+  // ends with would_block, detail file_is_cached, and without end_io; the file starts the write
+  // anew. Runs on: any context; takes no lock.
+  [[nodiscard]] virtual bool must_hold() const noexcept { return false; }
+
+  // Asked when a write with a DioRequest::hold has been carried out: whether the page cache has
+  // pages of the range, so that there is more to do than device context grants. Runs on: any
+  // context, leaf locks only.
+  [[nodiscard]] virtual bool has_cached_pages(std::uint64_t /*offset*/,
+                                              std::uint64_t /*length*/) const noexcept {
+    return false;
+  }
+
   // The largest size, for APPEND. Runs on: any context.
   [[nodiscard]] virtual std::uint64_t size_bytes_max() const noexcept {
     return std::uint64_t{1} << 60;
@@ -182,7 +197,9 @@ class DioInflight {
   // context.
   class Drain {
    public:
-    Drain(DioInflight& inflight, Issuer& issuer, std::uint64_t offset, std::uint64_t length);
+    // `rank`: of what the table is of; requests in flight on a device unless said otherwise.
+    Drain(DioInflight& inflight, Issuer& issuer, std::uint64_t offset, std::uint64_t length,
+          LockRank rank = LockRank::range);
     Drain(const Drain&) = delete;
     Drain& operator=(const Drain&) = delete;
     ~Drain();
@@ -190,6 +207,7 @@ class DioInflight {
    private:
     struct State;
     DioInflight& inflight_;
+    LockRank rank_;
     std::unique_ptr<State> state_;
   };
 
@@ -216,6 +234,8 @@ struct DioRequest {
   // Of a write that makes the file longer: end_io comes in the order of entering, and an APPEND
   // takes the place behind those in flight. Requires: inflight.
   bool publish_in_order = false;
+  // Of a write: what the file has done in its page cache for it; DioEnd gives it back.
+  void* hold = nullptr;
 };
 
 // Carries the request out: waits in line for its range, maps it, splits it into bios, zeroes around

@@ -12,6 +12,7 @@
 #include <handback/block_device.h>
 #include <handback/error.h>
 #include <handback/kiocb.h>
+#include <handback/page_wait.h>
 #include <csignal>
 #include <cstddef>
 #include <cstdint>
@@ -22,6 +23,13 @@ namespace handback {
 
 class Environment;
 class WorkerPool;
+
+// Library work posted to an issuer: runs once, in issuer context, from poll(), wait() or a blocking
+// call. Owner: whoever posts it, until run was entered.
+struct IssuerWork {
+  void (*run)(IssuerWork& work) noexcept = nullptr;
+  IssuerWork* next = nullptr;  // The inbox's.
+};
 
 // The issuer's control block: a Kiocb with its buffer, its callback and its result. Callers embed
 // or derive. Owner: the caller, from submit() until the callback was entered.
@@ -42,6 +50,16 @@ struct Aiocb : Kiocb {
                       KiocbFlags extra_flags = KiocbFlags::none, Callback callback = nullptr,
                       void* context = nullptr) noexcept;
 
+  // Prepare a buffered read or write, of any alignment; `extra_flags` may have NOWAIT, DONTCACHE,
+  // of a read NOIO, of a write DSYNC, SYNC, APPEND. A read that meets a page under I/O arms the
+  // wait entry of this Aiocb (WAITQ), and the issuer reads again when the page is there.
+  void prepare_buffered_read(File& file, std::uint64_t offset, std::span<std::byte> to,
+                             KiocbFlags extra_flags = KiocbFlags::none, Callback callback = nullptr,
+                             void* context = nullptr) noexcept;
+  void prepare_buffered_write(File& file, std::uint64_t offset, std::span<const std::byte> from,
+                              KiocbFlags extra_flags = KiocbFlags::none,
+                              Callback callback = nullptr, void* context = nullptr) noexcept;
+
   IoResult result;  // Valid from the callback on.
   Callback callback = nullptr;
   void* context = nullptr;  // The caller's.
@@ -50,16 +68,17 @@ struct Aiocb : Kiocb {
   friend class Issuer;
   void prepare(File& file, std::uint64_t offset, IovView iov, KiocbFlags flags, Callback callback,
                void* context) noexcept;
+  // Of a buffered read: its wait entry, and what brings it back to its issuer.
+  struct PageWait : WaitPage {
+    struct Redrive : IssuerWork {
+      Aiocb* aiocb = nullptr;
+    } redrive;
+  };
+
   iovec segment_{};
   IovView iov_{};
+  PageWait page_wait_;
   enum class State : std::uint8_t { idle, submitted, delivered } state_ = State::idle;
-};
-
-// Library work posted to an issuer: runs once, in issuer context, from poll(), wait() or a blocking
-// call. Owner: whoever posts it, until run was entered.
-struct IssuerWork {
-  void (*run)(IssuerWork& work) noexcept = nullptr;
-  IssuerWork* next = nullptr;  // The inbox's.
 };
 
 struct IssuerStats {

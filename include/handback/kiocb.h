@@ -18,8 +18,7 @@ namespace handback {
 class File;
 class Issuer;
 class Kiocb;
-struct WaitPage;  // The page wait entry of an async buffered read. Buffered I/O is not implemented
-                  // yet.
+struct WaitPage;  // The page wait entry of an async buffered read: page_wait.h.
 
 // The completion of a request. Called exactly once with a final outcome; before that, and only if
 // the issuer set DIO_DEFER, at most once with NotFinal: the issuer must then call
@@ -115,7 +114,8 @@ class File {
   virtual ~File() = default;
 
   // Starts the request. A final outcome means that it has ended and ki_complete will not be called;
-  // NotFinal means that ki_complete will be called later (never for a synchronous Kiocb).
+  // NotFinal means that ki_complete will be called later (never for a synchronous Kiocb), or, of a
+  // read with WAITQ, that its wait entry is armed (page_wait.h).
   // Requires: kiocb.issuer is the calling thread's issuer, or its handed-back work runs here;
   // ki_filp is this file. Runs on: task context; issuer context for an asynchronous request that a
   // file above starts as a continuation. Errors: as documented by the file; alignment and flags are

@@ -43,6 +43,9 @@ struct VolumeOptions {
   // A change of metadata is committed at the latest this long after it was made, provided that the
   // issuer that opened the volume polls or waits; also by every fsync, sync, dsync write and close.
   std::uint32_t commit_interval_ms = 500;
+  // Memory for buffered I/O of all files: pages, their records, their index. Taken as it is needed,
+  // and never more than this; at least 1 MiB. 0: no page cache, buffered requests are refused.
+  std::uint64_t page_cache_bytes_max = std::uint64_t{64} << 20;
 };
 
 struct RecoveryReport {
@@ -88,6 +91,20 @@ struct ExtentInfo {
   bool unwritten = false;
 };
 
+// A volume's page cache, now and since it was opened.
+struct PageCacheInfo {
+  std::uint64_t memory_bytes_max = 0;
+  std::uint64_t memory_bytes = 0;
+  std::uint64_t pages = 0;  // Of 4096 bytes.
+  std::uint64_t pages_dirty = 0;
+  std::uint64_t hits = 0;  // Page by page.
+  std::uint64_t misses = 0;
+  std::uint64_t pages_read = 0;  // Read ahead, too.
+  std::uint64_t pages_written = 0;
+  std::uint64_t evictions = 0;
+  std::uint64_t invalidations = 0;  // By direct writes and changes of the file.
+};
+
 struct VolumeInfo {
   std::string label;
   std::string id;  // The volume's UUID.
@@ -110,12 +127,16 @@ struct VolumeInfo {
   bool checkpoint_running = false;
   // Memory for extents and free space, of all open volumes of this process.
   std::uint64_t extent_memory_bytes = 0;
+  PageCacheInfo page_cache;
 };
 
 struct OpenFlags {
   bool create = false;     // Create the file if there is none.
   bool exclusive = false;  // With create: fail with `exists` if there is one.
   bool truncate = false;   // Make it empty.
+  // Direct requests that are not aligned as the device needs go through the page cache instead of
+  // being refused; such a write is on the device when it ends.
+  bool unaligned_through_cache = false;
 };
 
 // How VolumeFile::preallocate() takes space.
@@ -135,17 +156,36 @@ struct PreallocateOptions {
 class Volume;
 
 // An open file of a volume. Requests go through Issuer::submit() or run() with this File.
-// Direct I/O: offset, every segment's length and address aligned as `geometry()` of the device
-// says. Reads end at the file's size; holes and unwritten extents read as zeros. Writes allocate,
-// extend the file if they end beyond its size, and with DSYNC or SYNC are durable with all that is
-// needed to read them back. Errors of a request: invalid, not_supported, too_large, no_space,
-// would_block, io, timed_out, read_only, poisoned.
-// On a volume with data checksums, reads also fail with damaged (detail data_checksum): a block
-// that the read covers wholly is not as it was written. Nothing of the read counts then, though
-// its memory was written to. The checksum is taken of the memory as a write is submitted, so that
-// memory must not change until the write has ended. What a request covers only in part is not
-// verified; a block that was written in part is not known until it is written whole, nor is what a
-// crash left behind (RecoveryReport). Reads and writes that overlap exclude each other.
+// Direct I/O (DIRECT): offset, every segment's length and address aligned as `geometry()` of the
+// device says. Reads end at the file's size; holes and unwritten extents read as zeros. Writes
+// allocate, extend the file if they end beyond its size, and with DSYNC or SYNC are durable with
+// all that is needed to read them back. Errors of a request: invalid, not_supported, too_large,
+// no_space, would_block, io, timed_out, read_only, poisoned. On a volume with data checksums, reads
+// also fail with damaged (detail data_checksum): a block that the read covers wholly is not as it
+// was written. Nothing of the read counts then, though its memory was written to. The checksum is
+// taken of the memory as a write is submitted, so that memory must not change until the write has
+// ended. What a request covers only in part is not verified; a block that was written in part is
+// not known until it is written whole, nor is what a crash left behind (RecoveryReport). Reads and
+// writes that overlap exclude each other.
+//
+// Buffered I/O (no DIRECT): any offset, length and memory. Reads come from the volume's page cache,
+// and bring in what is missing, ahead of a reader that goes in order; a write is in the cache when
+// it ends, and on the device after fsync(), close(), sync(), DSYNC, or when it is older than
+// VolumeOptions::commit_interval_ms and the issuer that opened the volume polls or waits. Its space
+// is taken at once, so that no_space comes at the write. Of a write that overlaps another buffered
+// or direct one, all of one lies over all of the other; a read that overlaps a write may see a part
+// of it, whole within each page.
+//   NOWAIT: would_block where it would wait for a page, a range or memory; a read that misses is
+//     started all the same. It may end with fewer bytes.
+//   NOIO: of a read: would_block, or fewer bytes, where a page is not in the cache.
+//   DONTCACHE: pages that the request brings in go when it is done with them; a write's write-back
+//     is started.
+//   WAITQ: page_wait.h; Aiocb does it for buffered reads. HIPRI is refused.
+// Direct and buffered I/O on the same file, through any handles, agree with each other: a direct
+// read finds what was written to the cache, and a direct write, once it has ended, is what buffered
+// reads find. The file's size is that of both.
+// A write-back that fails: each handle that was open then is told once, by its next fsync() or
+// close(). The bytes stay in memory, and fsync() tries again: it succeeds only when they are down.
 class VolumeFile : public File {
  public:
   // Requires: no request in flight on it through this handle. An unlinked file's space is freed
@@ -187,9 +227,16 @@ class VolumeFile : public File {
   [[nodiscard]] Result<void> punch(Issuer& issuer, std::uint64_t offset, std::uint64_t length);
   [[nodiscard]] Result<void> zero_range(Issuer& issuer, std::uint64_t offset, std::uint64_t length);
 
-  // Returns when every request on this file that was delivered before, and its metadata, are
-  // durable.
+  // Returns when every request on this file that was delivered before, buffered ones too, and its
+  // metadata, are durable.
   [[nodiscard]] Result<void> fsync(Issuer& issuer);
+
+  // Writes back what buffered writes have left in the page cache, without making it durable, and
+  // tells of write-backs that have failed since this handle was told last. To be called before the
+  // handle goes by whoever wants to know; what is dirty then is written back in any case, by
+  // Volume::close() at the latest. Errors: io, no_space, poisoned, timed_out, busy (frozen by this
+  // thread).
+  [[nodiscard]] Result<void> close(Issuer& issuer);
 
   [[nodiscard]] Result<void> set_mtime(std::int64_t mtime_ns);
 

@@ -125,7 +125,7 @@ std::string to_string(Acts acts) {
 
 std::string_view to_string(LockRank rank) noexcept {
   constexpr std::array<std::string_view, lock_rank_count> names{
-      "range", "handler", "commit_timer", "metadata", "map", "checksums", "leaf"};
+      "cached_range", "range", "handler", "commit_timer", "metadata", "map", "checksums", "leaf"};
   return static_cast<unsigned>(rank) < names.size() ? names[static_cast<unsigned>(rank)]
                                                     : "unknown";
 }
@@ -188,7 +188,8 @@ void rank_released(LockRank rank) noexcept {
 void check_may_wait(std::source_location where) noexcept {
   check_may(Acts::wait, where);
   // Who waits may have to settle, and settling takes these.
-  constexpr unsigned over_io = 1U << static_cast<unsigned>(LockRank::range);
+  constexpr unsigned over_io = 1U << static_cast<unsigned>(LockRank::range) |
+                               1U << static_cast<unsigned>(LockRank::cached_range);
   const unsigned held = contract_state.ranks_held & ~over_io;
   if (held != 0) [[unlikely]] {
     violated("no lock but a drained range is held over a wait for I/O",

@@ -123,6 +123,8 @@ TEST_F(ContractTest, TriesALockUnderTheSameRules) {
 }
 
 TEST_F(ContractTest, LetsNoLockButADrainedRangeBeHeldOverAWait) {
+  rank_taken(LockRank::cached_range);
+  EXPECT_EQ(violations_of([] { check_may_wait(); }), 0U);
   rank_taken(LockRank::range);
   EXPECT_EQ(violations_of([] { check_may_wait(); }), 0U);
   for (const LockRank rank :
@@ -132,6 +134,7 @@ TEST_F(ContractTest, LetsNoLockButADrainedRangeBeHeldOverAWait) {
     EXPECT_EQ(violations_of([] { check_may_wait(); }), 1U) << to_string(rank);
   }
   rank_released(LockRank::range);
+  rank_released(LockRank::cached_range);
 }
 
 TEST_F(ContractTest, LetsDeviceContextLockNoMutex) {

@@ -124,17 +124,17 @@ std::string_view detail_sentence(IoDetail detail) {
     case IoDetail::offset_beyond_limit:
       return "the request ends beyond the largest offset possible";
     case IoDetail::flag_not_direct:
-      return "buffered I/O (no DIRECT flag) is not implemented; set DIRECT";
+      return "this file has no page cache for buffered I/O; set DIRECT";
     case IoDetail::flag_waitq:
-      return "WAITQ belongs to async buffered reads, which are not implemented";
+      return "WAITQ is for buffered reads that bring a wait entry and are not polled; clear it";
     case IoDetail::flag_hipri:
       return "HIPRI: this device cannot be polled; clear the flag";
     case IoDetail::flag_noio:
-      return "NOIO asks for cached pages only, and nothing is cached; clear it";
+      return "NOIO is for buffered reads, which may find the bytes in the page cache; clear it";
     case IoDetail::flag_atomic:
       return "ATOMIC: untorn writes are not implemented; clear the flag";
     case IoDetail::flag_dontcache:
-      return "DONTCACHE belongs to buffered I/O, which is not implemented";
+      return "DONTCACHE is for buffered I/O; clear it, or DIRECT";
     case IoDetail::flag_append_read:
       return "APPEND on a read; clear the flag";
     case IoDetail::flag_direction:
@@ -159,6 +159,8 @@ std::string_view detail_sentence(IoDetail detail) {
     case IoDetail::gap_unprepared:
       return "what lies between the file's end and the write is not zeroed yet; try again without "
              "NOWAIT";
+    case IoDetail::file_is_cached:
+      return "the file has got a page cache, in which to make way first; try again without NOWAIT";
     case IoDetail::data_checksum:
       return "a block of data is not as it was written; 'handback check --data' names the blocks; "
              "write "

@@ -152,12 +152,14 @@ TEST(DescribeResult, SaysWhatIsWrongAndWhatToDoForEveryDetail) {
        ": the address of a segment is not aligned as the device needs; use an AlignedBuffer"},
       {IoDetail::length_beyond_limit, ": the request is longer than io_length_bytes_max; split it"},
       {IoDetail::offset_beyond_limit, ": the request ends beyond the largest offset possible"},
-      {IoDetail::flag_not_direct, ": buffered I/O (no DIRECT flag) is not implemented; set DIRECT"},
-      {IoDetail::flag_waitq, ": WAITQ belongs to async buffered reads, which are not implemented"},
+      {IoDetail::flag_not_direct, ": this file has no page cache for buffered I/O; set DIRECT"},
+      {IoDetail::flag_waitq,
+       ": WAITQ is for buffered reads that bring a wait entry and are not polled; clear it"},
       {IoDetail::flag_hipri, ": HIPRI: this device cannot be polled; clear the flag"},
-      {IoDetail::flag_noio, ": NOIO asks for cached pages only, and nothing is cached; clear it"},
+      {IoDetail::flag_noio,
+       ": NOIO is for buffered reads, which may find the bytes in the page cache; clear it"},
       {IoDetail::flag_atomic, ": ATOMIC: untorn writes are not implemented; clear the flag"},
-      {IoDetail::flag_dontcache, ": DONTCACHE belongs to buffered I/O, which is not implemented"},
+      {IoDetail::flag_dontcache, ": DONTCACHE is for buffered I/O; clear it, or DIRECT"},
       {IoDetail::flag_append_read, ": APPEND on a read; clear the flag"},
       {IoDetail::flag_direction, ": the WRITE flag does not match the call"},
       {IoDetail::flag_unknown, ": a flag bit without a meaning is set; clear it"},
@@ -180,6 +182,8 @@ TEST(DescribeResult, SaysWhatIsWrongAndWhatToDoForEveryDetail) {
       {IoDetail::data_checksum,
        ": a block of data is not as it was written; 'handback check --data' names the blocks; "
        "write them anew from a copy and check the device"},
+      {IoDetail::file_is_cached,
+       ": the file has got a page cache, in which to make way first; try again without NOWAIT"},
   };
   std::set<std::string> different;
   for (const auto& [detail, sentence] : sentences) {

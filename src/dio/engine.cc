@@ -110,8 +110,11 @@ void DioEngine::free_chain(Dio& dio, BioChain& chain) noexcept {
 // It passed the checks, so the file is told; there is nothing to submit a continuation for.
 IoResult DioEngine::refuse(Kiocb& kiocb, const DioRequest& request, std::uint32_t length,
                            IoResult error) noexcept {
-  const Outcome ended = request.dio_ops->end_io(
-      kiocb, DioEnd{.offset = kiocb.ki_pos, .bytes = length, .result = error, .started = false});
+  const Outcome ended = request.dio_ops->end_io(kiocb, DioEnd{.offset = kiocb.ki_pos,
+                                                              .bytes = length,
+                                                              .result = error,
+                                                              .hold = request.hold,
+                                                              .started = false});
   HB_ASSERT(ended.is_final(), "a request that was never started needs no continuation");
   trace_complete(kiocb, kiocb.ki_pos, length, error);
   return error;
@@ -230,6 +233,10 @@ bool DioEngine::place(RangeEntry& entry, std::uint64_t reserved_end) noexcept {
     dio.no_place = IoResult::failure(Errc::would_block, IoDetail::gap_unprepared);
     return false;
   }
+  if (dio.request.hold == nullptr && dio.request.dio_ops->must_hold()) [[unlikely]] {
+    dio.no_place = IoResult::failure(Errc::would_block, IoDetail::file_is_cached);
+    return false;
+  }
   entry.offset = dio.offset;
   entry.end = dio.offset + dio.length;
   // Also if a longer one is in flight: this one may be the first to publish a size.
@@ -254,7 +261,8 @@ bool DioEngine::place(RangeEntry& entry, std::uint64_t reserved_end) noexcept {
 // Ends a request that could not have a place. One that the file starts anew is not told of.
 Outcome DioEngine::end_unplaced(Dio& dio) noexcept {
   const IoResult why = dio.no_place;
-  if (why != IoResult::failure(Errc::would_block, IoDetail::gap_unprepared))
+  if (why != IoResult::failure(Errc::would_block, IoDetail::gap_unprepared) &&
+      why != IoResult::failure(Errc::would_block, IoDetail::file_is_cached))
     return end_unstarted(dio, why);
   dio.kiocb->private_ = nullptr;
   free_dio(dio);
@@ -590,7 +598,8 @@ void DioEngine::drop_last_reference(Dio& dio) noexcept {
       .new_extent = dio.new_extent,
       .shared = dio.shared,
       .needs_sync = dio.needs_sync,
-      .cached_pages = false,
+      .cached_pages = dio.request.hold != nullptr && dio.write &&
+                      dio.request.dio_ops->has_cached_pages(dio.offset, dio.length),
       .handler_pure = dio.request.dio_ops->contract().pure,
       .handler_task = dio.request.dio_ops->contract().task,
       .in_task = dio.issuer->settles_in_task(),
@@ -700,7 +709,8 @@ Outcome DioEngine::run_stage(Dio& dio, IoResult result) noexcept {
                    .token = dio.token,
                    .behind_gap = dio.range.behind_gap,
                    .data_begun = dio.data_begun,
-                   .iov = dio.iov};
+                   .iov = dio.iov,
+                   .hold = dio.request.hold};
   const Outcome outcome = [&] {
     const DioHandlerScope handler(dio);
     return dio.stage == Dio::Stage::end_io ? dio.request.dio_ops->end_io(kiocb, end)

@@ -55,10 +55,10 @@ struct DioInflight::Drain::State : IssuerWork {
 };
 
 DioInflight::Drain::Drain(DioInflight& inflight, Issuer& issuer, std::uint64_t offset,
-                          std::uint64_t length)
-    : inflight_(inflight), state_(std::make_unique<State>()) {
+                          std::uint64_t length, LockRank rank)
+    : inflight_(inflight), rank_(rank), state_(std::make_unique<State>()) {
   check_may_drain();
-  rank_taken(LockRank::range);
+  rank_taken(rank);
   State& state = *state_;
   constexpr std::uint64_t limit = std::numeric_limits<std::uint64_t>::max();
   state.issuer = &issuer.impl();
@@ -78,7 +78,7 @@ DioInflight::Drain::Drain(DioInflight& inflight, Issuer& issuer, std::uint64_t o
 }
 
 DioInflight::Drain::~Drain() {
-  rank_released(LockRank::range);
+  rank_released(rank_);
   inflight_.impl_->leave(state_->entry);
 }
 

@@ -11,12 +11,16 @@
 
 namespace handback {
 
+namespace {
+constexpr KiocbFlags direct_flags = KiocbFlags::direct | KiocbFlags::dio_defer;
+}  // namespace
+
 void Aiocb::prepare(File& file, std::uint64_t offset, IovView iov, KiocbFlags flags,
                     Callback on_complete, void* callers_context) noexcept {
   HB_ASSERT(state_ != State::submitted, "an Aiocb in flight is not prepared again");
   ki_filp = &file;
   ki_pos = offset;
-  ki_flags = flags | KiocbFlags::direct | KiocbFlags::dio_defer;
+  ki_flags = flags;
   iov_ = iov;
   callback = on_complete;
   context = callers_context;
@@ -26,7 +30,7 @@ void Aiocb::prepare(File& file, std::uint64_t offset, IovView iov, KiocbFlags fl
 void Aiocb::prepare_read(File& file, std::uint64_t offset, std::span<std::byte> to,
                          Callback on_complete, void* callers_context) noexcept {
   segment_ = iovec{to.data(), to.size()};
-  prepare(file, offset, IovView{&segment_, 1}, KiocbFlags::none, on_complete, callers_context);
+  prepare(file, offset, IovView{&segment_, 1}, direct_flags, on_complete, callers_context);
 }
 
 void Aiocb::prepare_write(File& file, std::uint64_t offset, std::span<const std::byte> from,
@@ -34,18 +38,37 @@ void Aiocb::prepare_write(File& file, std::uint64_t offset, std::span<const std:
                           void* callers_context) noexcept {
   // An iovec has no const; writes only read the memory.
   segment_ = iovec{const_cast<std::byte*>(from.data()), from.size()};
+  prepare(file, offset, IovView{&segment_, 1}, extra_flags | direct_flags | KiocbFlags::write,
+          on_complete, callers_context);
+}
+
+void Aiocb::prepare_buffered_read(File& file, std::uint64_t offset, std::span<std::byte> to,
+                                  KiocbFlags extra_flags, Callback on_complete,
+                                  void* callers_context) noexcept {
+  segment_ = iovec{to.data(), to.size()};
+  // One that may not wait has nothing to be woken for.
+  const bool waits = !has(extra_flags, KiocbFlags::nowait | KiocbFlags::noio);
+  prepare(file, offset, IovView{&segment_, 1},
+          waits ? extra_flags | KiocbFlags::waitq : extra_flags, on_complete, callers_context);
+}
+
+void Aiocb::prepare_buffered_write(File& file, std::uint64_t offset,
+                                   std::span<const std::byte> from, KiocbFlags extra_flags,
+                                   Callback on_complete, void* callers_context) noexcept {
+  segment_ = iovec{const_cast<std::byte*>(from.data()), from.size()};
   prepare(file, offset, IovView{&segment_, 1}, extra_flags | KiocbFlags::write, on_complete,
           callers_context);
 }
 
 void Aiocb::prepare_readv(File& file, std::uint64_t offset, IovView to, Callback on_complete,
                           void* callers_context) noexcept {
-  prepare(file, offset, to, KiocbFlags::none, on_complete, callers_context);
+  prepare(file, offset, to, direct_flags, on_complete, callers_context);
 }
 
 void Aiocb::prepare_writev(File& file, std::uint64_t offset, IovView from, KiocbFlags extra_flags,
                            Callback on_complete, void* callers_context) noexcept {
-  prepare(file, offset, from, extra_flags | KiocbFlags::write, on_complete, callers_context);
+  prepare(file, offset, from, extra_flags | direct_flags | KiocbFlags::write, on_complete,
+          callers_context);
 }
 
 Result<std::unique_ptr<Issuer>> Issuer::create(const IssuerOptions& options) {

@@ -179,6 +179,7 @@ void Issuer::Impl::submit(Aiocb& aiocb) noexcept {
   if (!behaves_as_before(OldBehaviour::slot_stays)) aiocb.clear_slot();
   aiocb.route = Route::none;
   aiocb.route_reason = RouteReason::none;
+  if (has(aiocb.ki_flags, KiocbFlags::waitq)) arm_for_redrive(aiocb);
   push_in_flight(1);
   ++stats_.submitted;
   const Outcome outcome = aiocb.is_write() ? aiocb.ki_filp->write_iter(aiocb, aiocb.iov_)
@@ -186,6 +187,31 @@ void Issuer::Impl::submit(Aiocb& aiocb) noexcept {
   if (outcome.is_final()) {
     accept_final(aiocb, outcome.result());
   }
+}
+
+// The wait entry of a buffered read is the Aiocb's own, and its wake-up brings the read back here.
+void Issuer::Impl::arm_for_redrive(Aiocb& aiocb) noexcept {
+  Aiocb::PageWait& wait = aiocb.page_wait_;
+  wait.reset();
+  wait.owner = &aiocb;
+  wait.wake = [](WaitPage& woken) noexcept {
+    Aiocb& waiting = *static_cast<Aiocb*>(woken.owner);
+    waiting.issuer->impl().notify(waiting.page_wait_.redrive);
+  };
+  wait.redrive.aiocb = &aiocb;
+  wait.redrive.run = &Impl::redrive;
+  aiocb.set_ki_waitq(&wait);
+}
+
+// A page that the read has waited for has come: it goes on, with what it has copied remembered in
+// its wait entry.
+void Issuer::Impl::redrive(IssuerWork& work) noexcept {
+  Aiocb& aiocb = *static_cast<Aiocb::PageWait::Redrive&>(work).aiocb;
+  const Outcome outcome = aiocb.ki_filp->read_iter(aiocb, aiocb.iov_);
+  if (!outcome.is_final()) return;
+  aiocb.route = Route::issuer;
+  aiocb.route_reason = RouteReason::cached_pages;
+  aiocb.issuer->impl().accept_final(aiocb, outcome.result());
 }
 
 void Issuer::Impl::accept_final(Aiocb& aiocb, IoResult result) noexcept {

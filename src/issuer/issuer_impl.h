@@ -226,6 +226,8 @@ class Issuer::Impl {
   unsigned deliver_ready() noexcept;
   void deliver(Aiocb& aiocb) noexcept;
   void accept_final(Aiocb& aiocb, IoResult result) noexcept;
+  static void arm_for_redrive(Aiocb& aiocb) noexcept;
+  static void redrive(IssuerWork& work) noexcept;
   [[nodiscard]] bool nothing_ready() const noexcept;
   [[nodiscard]] bool inboxes_empty() const noexcept {
     return handed_inbox_.empty() && settled_inbox_.empty() && work_inbox_.empty() &&

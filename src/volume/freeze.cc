@@ -83,6 +83,11 @@ Result<void> VolumeImpl::check_not_frozen_here() const {
 
 Result<void> VolumeImpl::freeze(Issuer& issuer) {
   check_may_drain();
+  // What buffered writes have left in the cache goes first: a copy is to have it. What comes later
+  // stays there until the thaw.
+  if (!frozen()) {
+    if (auto flushed = flush_caches(issuer); !flushed) return flushed;
+  }
   {
     const std::lock_guard guard(metadata_lock_);
     if (auto writable = check_writable_locked(); !writable) return writable;

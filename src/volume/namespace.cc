@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "base/assert.h"
+#include "volume/cached_inode.h"
 #include "volume/volume_impl.h"
 
 namespace handback {
@@ -115,7 +116,8 @@ Result<Inode*> VolumeImpl::open_inode(std::string_view path, const OpenFlags& fl
     open_inodes_.insert(&inode);
     if (freeze_ != nullptr) freeze_->hold_new(inode);
   }
-  ++inode.open->handles;
+  if (inode.open->handles++ == 0 && inode.open->cached.load(std::memory_order_relaxed) != nullptr)
+    --unused_open_;
   ++handles_;
   return &inode;
 }
@@ -124,6 +126,16 @@ void VolumeImpl::release_inode(Inode& inode) noexcept {
   const std::lock_guard guard(metadata_lock_);
   --handles_;
   if (--inode.open->handles != 0) return;
+  if (inode.open->cached.load(std::memory_order_relaxed) != nullptr) {
+    // It may be dirty; then it stays until that is written back.
+    ++unused_open_;
+    let_go_of_unused();
+    return;
+  }
+  let_go(inode);
+}
+
+void VolumeImpl::let_go(Inode& inode) noexcept {
   if (freeze_ != nullptr) freeze_->let_go(inode);
   open_inodes_.erase(&inode);
   inode.open.reset();
@@ -292,6 +304,10 @@ FileInfo VolumeImpl::file_info(const Inode& inode) {
   info.type = inode.type;
   info.nlink = inode.nlink;
   info.size_bytes = inode.size_bytes.load(std::memory_order_relaxed);
+  if (inode.open != nullptr) {
+    const CachedInode* const cached = inode.open->cached.load(std::memory_order_acquire);
+    if (cached != nullptr) info.size_bytes = cached->space.size();
+  }
   const std::lock_guard guard(inode.map_lock);
   info.allocated_bytes = inode.extents.blocks() * fs_block;
   info.extent_count = inode.extents.size();

@@ -10,9 +10,17 @@
 
 namespace handback {
 
+class CachedInode;
+
 struct OpenInode {
+  OpenInode();
+  ~OpenInode();
+
   // Guarded by the volume's metadata lock.
   std::uint32_t handles = 0;
+
+  // From the first buffered request on; it stays until this goes. Made under the metadata lock.
+  std::atomic<CachedInode*> cached{nullptr};
 
   DioInflight inflight;
 

@@ -157,6 +157,13 @@ Result<void> VolumeFile::Impl::preallocate(Issuer& issuer, std::uint64_t offset,
   } else {
     if (auto writable = volume.check_writable(); !writable) return writable;
     if (auto space = volume.need_space(inode, offset, length); !space) return space;
+    CacheDrain cache(*this, issuer, round_down(offset, fs_block),
+                     round_up(offset + length, fs_block));
+    if (auto cleaned =
+            cache.clean(round_down(offset, fs_block), round_up(offset + length, fs_block));
+        !cleaned) {
+      return cleaned;
+    }
     // In pieces: until they are written, unwritten blocks keep room for metadata back.
     constexpr std::uint64_t piece_bytes = 64 << 20;
     const std::uint64_t end = round_up(offset + length, fs_block);

@@ -140,6 +140,13 @@ Result<void> VolumeFile::Impl::make_hole(Issuer& issuer, std::uint64_t offset, s
   if (length == 0) return {};
   std::uint64_t end = offset + length;
   const std::uint64_t held_start = round_down(offset, fs_block);
+  CacheDrain cache(*this, issuer, held_start, round_up(end, fs_block));
+  if (auto cleaned = cache.clean(held_start, round_up(end, fs_block)); !cleaned) return cleaned;
+  // Also what a read brings in while the hole is made.
+  struct Forget {
+    CacheDrain& cache;
+    ~Forget() { cache.forget(); }
+  } const forget{cache};
   std::optional<DioInflight::Drain> drain;
   if (!planted(PlantedBug::punch_without_a_drain)) {
     drain.emplace(inode.open->inflight, issuer, held_start, round_up(end, fs_block) - held_start);

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 #include <handback/volume.h>
 
+#include "volume/cached_inode.h"
 #include "volume/load.h"
 #include "volume/volume_file.h"
 #include "volume/volume_impl.h"
@@ -9,6 +10,12 @@ namespace handback {
 
 Result<std::unique_ptr<Volume>> Volume::open(Issuer& issuer, BlockDevice& device,
                                              const VolumeOptions& options) {
+  if (options.page_cache_bytes_max != 0 && options.page_cache_bytes_max < page_cache_bytes_min) {
+    return fail(Errc::invalid,
+                fmt::format("a page cache has at least {} bytes, or none (0); {} were "
+                            "asked for",
+                            page_cache_bytes_min, options.page_cache_bytes_max));
+  }
   auto claim = DeviceClaim::take(device, !options.read_only && !device.geometry().read_only);
   if (!claim) return tl::unexpected<Error>(std::move(claim.error()));
   if (auto attached = issuer.attach(device); !attached)
@@ -55,6 +62,10 @@ Result<std::unique_ptr<VolumeFile>> Volume::open_file(Issuer& issuer, std::strin
   if (!inode) return tl::unexpected<Error>(std::move(inode.error()));
   std::unique_ptr<VolumeFile> file(
       new VolumeFile(std::make_unique<VolumeFile::Impl>(*impl_, **inode)));
+  file->impl_->unaligned_through_cache = flags.unaligned_through_cache;
+  // Write-backs that failed before are not this handle's.
+  if (const CachedInode* const cached = file->impl_->cached(); cached != nullptr)
+    file->impl_->errors_told.store(cached->space.errors(), std::memory_order_relaxed);
   if (flags.truncate && file->size() != 0) {
     if (auto emptied = file->truncate(issuer, 0); !emptied)
       return tl::unexpected<Error>(emptied.error());

@@ -10,55 +10,72 @@
 #include "base/planted_bug.h"
 #include "dio/flush.h"
 #include "dio/inflight.h"
+#include "volume/cached_inode.h"
 #include "volume/write_prelude.h"
 
 namespace handback {
 
 // --- submission ---
 
-DioRequest VolumeFile::Impl::dio_request(bool tell_start) noexcept {
+DioRequest VolumeFile::Impl::dio_request(bool tell_start, void* hold) noexcept {
   return {.device = &volume.device(),
           .iomap_ops = this,
           .dio_ops = this,
           .inflight = &inode.open->inflight,
           .tell_start = tell_start,
           .guards_data = volume.has_checksums(),
-          .publish_in_order = true};
+          .publish_in_order = true,
+          .hold = hold};
 }
 
 Outcome VolumeFile::read_iter(Kiocb& kiocb, IovView to) noexcept {
+  Impl& file = *impl_;
   if (kiocb.is_write()) return IoResult::failure(Errc::invalid, IoDetail::flag_direction);
-  return dio_rw(kiocb, to, impl_->dio_request());
+  if (!has(kiocb.ki_flags, KiocbFlags::direct)) return file.read_buffered(kiocb, to);
+  CachedInode* const cached = file.cached();
+  if (cached == nullptr && !file.unaligned_through_cache) [[likely]]
+    return dio_rw(kiocb, to, file.dio_request());
+  const IoResult checked = dio_check(kiocb, to, file.volume.device().geometry());
+  if (file.carries_through_cache(checked)) return file.read_buffered(kiocb, to);
+  if (!checked.ok()) return checked;
+  return cached == nullptr ? dio_rw(kiocb, to, file.dio_request())
+                           : read_beside_cache(file, *cached, kiocb, to);
 }
 
 Outcome VolumeFile::write_iter(Kiocb& kiocb, IovView from) noexcept {
   Impl& file = *impl_;
   if (!kiocb.is_write()) return IoResult::failure(Errc::invalid, IoDetail::flag_direction);
   if (const IoResult writable = file.volume.check_writable_io(); !writable.ok()) return writable;
+  if (!has(kiocb.ki_flags, KiocbFlags::direct)) return file.write_buffered(kiocb, from);
   // Before anything is taken for it, so that a request that is refused has changed nothing.
   if (const IoResult checked = dio_check(kiocb, from, file.volume.device().geometry());
       !checked.ok()) {
-    return checked;
+    return file.carries_through_cache(checked) ? file.write_buffered(kiocb, from)
+                                               : Outcome(checked);
   }
-  if (from.length() == 0) return IoResult::success(0);
-  return file.place_and_start(kiocb, from);
-}
-
-Outcome VolumeFile::Impl::place_and_start(Kiocb& kiocb, IovView from) noexcept {
-  if (!has(kiocb.ki_flags, KiocbFlags::append) &&
-      kiocb.ki_pos > file_size_bytes_max - from.length()) {
+  const std::uint64_t length = from.length();
+  if (length == 0) return IoResult::success(0);
+  if (!has(kiocb.ki_flags, KiocbFlags::append) && kiocb.ki_pos > file_size_bytes_max - length)
     return IoResult::failure(Errc::too_large, IoDetail::offset_beyond_limit);
-  }
-  return start_placed(kiocb, from);
+  CachedInode* const cached = file.cached();
+  return cached == nullptr ? file.place_and_start(kiocb, from)
+                           : write_beside_cache(file, *cached, kiocb, from);
 }
 
-Outcome VolumeFile::Impl::start_placed(Kiocb& kiocb, IovView from) noexcept {
+Outcome VolumeFile::Impl::place_and_start(Kiocb& kiocb, IovView from, void* hold) noexcept {
+  return start_placed(kiocb, from, hold);
+}
+
+Outcome VolumeFile::Impl::start_placed(Kiocb& kiocb, IovView from, void* hold) noexcept {
   const bool tell_start = kiocb.is_dsync() && needs_metadata(kiocb, from.length());
-  const Outcome outcome = dio_rw(kiocb, from, dio_request(tell_start));
-  const bool unprepared =
-      outcome.is_final() &&
-      outcome.result() == IoResult::failure(Errc::would_block, IoDetail::gap_unprepared);
-  return unprepared ? write_after_tail(*this, kiocb, from) : outcome;
+  const Outcome outcome = dio_rw(kiocb, from, dio_request(tell_start, hold));
+  if (!outcome.is_final()) return outcome;
+  if (outcome.result() == IoResult::failure(Errc::would_block, IoDetail::gap_unprepared))
+    return write_after_tail(*this, kiocb, from, hold);
+  // Since this looked, the file has got a page cache.
+  if (outcome.result() == IoResult::failure(Errc::would_block, IoDetail::file_is_cached))
+    return write_beside_cache(*this, *cached(), kiocb, from);
+  return outcome;
 }
 
 bool VolumeFile::Impl::needs_metadata(const Kiocb& kiocb, std::uint64_t length) const noexcept {
@@ -196,11 +213,18 @@ Outcome VolumeFile::Impl::end_io(Kiocb& kiocb, const DioEnd& end) noexcept {
     }
     return IoResult::failure(Errc::damaged, IoDetail::data_checksum);
   }
-  const std::uint64_t end_offset = end.offset + end.bytes;
   if (end.data_begun) [[unlikely]] {
-    volume.end_data(inode, end.offset / fs_block, round_up(end_offset, fs_block) / fs_block,
-                    end.result.ok());
+    volume.end_data(inode, end.offset / fs_block,
+                    round_up(end.offset + end.bytes, fs_block) / fs_block, end.result.ok());
   }
+  const IoResult result = write_ended(kiocb, end);
+  // After the extents are converted: what is read into the cache from here on is what was written.
+  leave_cache(end);
+  return result;
+}
+
+IoResult VolumeFile::Impl::write_ended(Kiocb& kiocb, const DioEnd& end) noexcept {
+  const std::uint64_t end_offset = published_end(kiocb, end);
   IoResult result = end.result;
   if (result.ok()) {
     // A pure overwrite inside the file changes nothing, and may be here in device context.
@@ -321,7 +345,7 @@ std::uint64_t VolumeFile::ino() const noexcept {
   return impl_->inode.ino;
 }
 std::uint64_t VolumeFile::size() const noexcept {
-  return impl_->size_bytes();
+  return impl_->visible_size();
 }
 
 FileInfo VolumeFile::info() const {
@@ -352,6 +376,10 @@ Result<void> VolumeFile::Impl::truncate(Issuer& issuer, std::uint64_t size, Resi
   if (auto thawed = volume.check_not_frozen_here(); !thawed) return thawed;
   // Nothing may be in flight on blocks that are about to go, and nothing may grow the file
   // meanwhile. While this waited in line the file may have become shorter than what it then holds.
+  CacheDrain cache(*this, issuer, round_down(std::min(size, visible_size()), page_bytes),
+                   ~std::uint64_t{0});
+  // What the file has below its new end, and beyond what is published, must not become zeros.
+  if (auto cleaned = cache.clean(0, size); !cleaned) return cleaned;
   std::uint64_t from = 0;
   std::optional<DioInflight::Drain> drain;
   do {
@@ -373,6 +401,7 @@ Result<void> VolumeFile::Impl::truncate(Issuer& issuer, std::uint64_t size, Resi
     }
   }
   if (auto done = volume.set_size(inode, size); !done) return done;
+  cache.truncated(size);
   if (size >= old_size || size % fs_block == 0) return {};
   inode.open->tail_unclean.store(true, std::memory_order_relaxed);
   // Whoever enters from here on finds the tail unclean (gap_unprepared). A write that stands in
@@ -399,11 +428,16 @@ Result<void> VolumeFile::preallocate(Issuer& issuer, std::uint64_t offset, std::
 Result<void> VolumeFile::fsync(Issuer& issuer) {
   if (impl_->volume.read_only()) return {};
   if (auto writable = impl_->volume.check_writable(); !writable) return writable;
+  if (auto flushed = impl_->flush_cache(issuer); !flushed) return flushed;
   const std::uint64_t sequence = impl_->inode.dirty_sequence.load(std::memory_order_acquire);
   if (sequence > impl_->volume.journal().durable_sequence()) {
     return impl_->volume.commit_up_to(issuer, sequence);
   }
   return impl_->volume.flush_device(issuer);
+}
+
+Result<void> VolumeFile::close(Issuer& issuer) {
+  return impl_->flush_cache(issuer);
 }
 
 Result<void> VolumeFile::set_mtime(std::int64_t mtime_ns) {

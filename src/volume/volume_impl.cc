@@ -1,5 +1,7 @@
 #include "volume/volume_impl.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include <limits>
@@ -23,22 +25,34 @@ class VolumeImpl::CommitTimer final : public PollHook {
   std::int64_t run(Issuer& issuer, std::uint64_t now_ns) noexcept override {
     const std::lock_guard guard(lock_);
     if (volume_ == nullptr) return -1;
+    const std::uint64_t interval = volume_->commit_interval_ns_;
     std::uint64_t oldest = 0;
+    bool dirty = false;
     {
       const std::lock_guard metadata_guard(volume_->metadata_lock_);
       oldest = volume_->journal_.oldest_uncommitted_ns();
+      dirty = volume_->page_cache_ != nullptr && volume_->page_cache_->any_dirty();
     }
-    if (oldest == 0 || volume_->journal_.failed()) return std::numeric_limits<std::int64_t>::max();
-    const std::uint64_t interval = volume_->commit_interval_ns_;
+    // A file's age is seen to a quarter of the interval.
+    std::int64_t due = std::numeric_limits<std::int64_t>::max();
+    if (dirty) {
+      if (now_ns >= next_look_ns_) {
+        volume_->write_back_old(issuer.impl(), now_ns);
+        next_look_ns_ = now_ns + interval / 4 + 1;
+      }
+      due = static_cast<std::int64_t>(next_look_ns_ - now_ns);
+    }
+    if (oldest == 0 || volume_->journal_.failed()) return due;
     const std::uint64_t age = now_ns > oldest ? now_ns - oldest : 0;
-    if (age < interval) return static_cast<std::int64_t>(interval - age);
+    if (age < interval) return std::min(due, static_cast<std::int64_t>(interval - age));
     volume_->journal_.commit_in_background(issuer.impl());
-    return static_cast<std::int64_t>(interval);
+    return std::min(due, static_cast<std::int64_t>(interval));
   }
 
  private:
   RankedMutex lock_{LockRank::commit_timer};
   VolumeImpl* volume_;
+  std::uint64_t next_look_ns_ = 0;
 };
 
 VolumeImpl::VolumeImpl(BlockDevice& device, DeviceClaim&& claim, LoadedVolume&& loaded,
@@ -55,7 +69,8 @@ VolumeImpl::VolumeImpl(BlockDevice& device, DeviceClaim&& claim, LoadedVolume&& 
       checksums_(std::move(loaded.checksums)),
       journal_(device, superblock_, loaded.root, loaded.log_head, loaded.next_sequence,
                loaded.next_write_id, *this, metadata_lock_, environment),
-      hook_(std::make_shared<CommitTimer>(*this)) {
+      hook_(std::make_shared<CommitTimer>(*this)),
+      cache_options_{.memory_bytes_max = options.page_cache_bytes_max} {
   recovery_undecided_ = loaded.unconfirmed_from != loaded.next_write_id;
   if (recovery_undecided_)
     journal_.ledger().resolved_by_recovery(loaded.unconfirmed_from, std::move(loaded.voids));
@@ -64,6 +79,7 @@ VolumeImpl::VolumeImpl(BlockDevice& device, DeviceClaim&& claim, LoadedVolume&& 
 VolumeImpl::~VolumeImpl() {
   HB_ASSERT(handles_ == 0, "a volume goes after all of its files");
   static_cast<CommitTimer&>(*hook_).volume_gone();
+  discard_caches();
   Issuer::Impl* leader = nullptr;
   {
     const std::lock_guard guard(metadata_lock_);
@@ -117,6 +133,19 @@ VolumeInfo VolumeImpl::info() const {
                   journal_.log_used_blocks());
   info.checkpoint_generation = journal_.generation();
   info.checkpoint_running = journal_.checkpoint_running();
+  info.page_cache.memory_bytes_max = cache_options_.memory_bytes_max;
+  if (page_cache_ != nullptr) {
+    const PageCacheCounters now = page_cache_->counters();
+    info.page_cache.memory_bytes = now.memory_bytes;
+    info.page_cache.pages = now.pages;
+    info.page_cache.pages_dirty = now.pages_dirty;
+    info.page_cache.hits = now.hits;
+    info.page_cache.misses = now.misses;
+    info.page_cache.pages_read = now.pages_read;
+    info.page_cache.pages_written = now.pages_written;
+    info.page_cache.evictions = now.evictions;
+    info.page_cache.invalidations = now.invalidations;
+  }
   return info;
 }
 

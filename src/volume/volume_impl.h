@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "issuer/poll_hook.h"
+#include "pagecache/page_cache.h"
 #include "volume/allocator.h"
 #include "volume/data_checksums.h"
 #include "volume/device_claim.h"
@@ -28,6 +29,8 @@
 #include "volume/open_inode.h"
 
 namespace handback {
+
+class CachedInode;
 
 class VolumeImpl final : private JournalClient {
  public:
@@ -65,6 +68,12 @@ class VolumeImpl final : private JournalClient {
   // What became of the data of a write that the log knows.
   void write_data_ended(Issuer& issuer, std::uint64_t write_id, bool ok) noexcept;
   void write_abandoned(std::uint64_t write_id) noexcept;
+
+  // --- the page cache (buffered.cc) ---
+  // The open file's place in it. Null: the volume has none.
+  CachedInode* cache_inode(Inode& inode);
+  // Writes back what is dirty of all files, and waits.
+  Result<void> flush_caches(Issuer& issuer);
 
   // --- unconfirmed writes (confirm.cc) ---
   // The newest write in this range that has to be confirmed before its blocks may be touched; 0:
@@ -152,6 +161,11 @@ class VolumeImpl final : private JournalClient {
   [[nodiscard]] bool read_only() const noexcept { return read_only_; }
 
  private:
+  // Starts the write-back of files that have been dirty for a commit interval.
+  void write_back_old(Issuer::Impl& issuer, std::uint64_t now_ns);
+  // Waits for the cache's I/O and forgets all of it, dirty pages too.
+  void discard_caches() noexcept;
+
   struct BlockingWaiter;
   Result<void> commit_and_wait(Issuer& issuer, BlockingWaiter& waiter);
   Result<void> checkpoint_and_wait(Issuer& issuer);
@@ -168,6 +182,10 @@ class VolumeImpl final : private JournalClient {
   void checkpoint_durable() noexcept override;
 
   // --- with metadata_lock held ---
+  // The inode's last user has gone.
+  void let_go(Inode& inode) noexcept;
+  // Of open inodes without a handle, those that the cache has done with.
+  void let_go_of_unused();
   struct Place {
     Inode* directory = nullptr;
     std::string_view name;   // Empty: the root itself.
@@ -206,9 +224,12 @@ class VolumeImpl final : private JournalClient {
   std::unique_ptr<DataChecksums> checksums_;  // Null: the volume has none.
   Journal journal_;
   std::shared_ptr<PollHook> hook_;
-  absl::flat_hash_set<Inode*> open_inodes_;  // With a handle.
+  absl::flat_hash_set<Inode*> open_inodes_;  // With a handle, or something in the page cache.
+  std::uint64_t unused_open_ = 0;            // Those without a handle.
   std::uint64_t handles_ = 0;
-  std::unique_ptr<Freeze> freeze_;  // While the volume is frozen, or about to be.
+  PageCacheOptions cache_options_;
+  std::unique_ptr<PageCache> page_cache_;  // From the first buffered request on.
+  std::unique_ptr<Freeze> freeze_;         // While the volume is frozen, or about to be.
 };
 
 }  // namespace handback

@@ -81,6 +81,10 @@ Result<void> VolumeImpl::flush_device(Issuer& issuer) {
 Result<void> VolumeImpl::sync(Issuer& issuer) {
   if (read_only_) return {};
   if (auto writable = check_writable(); !writable) return writable;
+  if (page_cache_ != nullptr && page_cache_->any_dirty()) {
+    if (auto thawed = check_not_frozen_here(); !thawed) return thawed;
+  }
+  if (auto flushed = flush_caches(issuer); !flushed) return flushed;
   std::uint64_t sequence = 0;
   {
     const std::lock_guard guard(metadata_lock_);
@@ -103,11 +107,15 @@ Result<void> VolumeImpl::checkpoint_and_wait(Issuer& issuer) {
 Result<void> VolumeImpl::close(Issuer& issuer) {
   HB_ASSERT(handles_ == 0, "a volume is closed after all of its files");
   if (read_only_) {
+    discard_caches();
     claim_.reset();
     return {};
   }
   if (frozen()) static_cast<void>(thaw(issuer));
   Result<void> result = check_writable();
+  // The first error counts; what could not be written is lost now.
+  if (auto flushed = flush_caches(issuer); !flushed && result) result = flushed;
+  discard_caches();
   bool needs_checkpoint = false;
   {
     const std::lock_guard guard(metadata_lock_);

@@ -8,11 +8,17 @@
 namespace handback {
 namespace {
 
+// The write will not start.
+void let_go(VolumeFile::Impl& file, const Kiocb& kiocb, IovView from, void* hold) noexcept {
+  file.leave_cache(
+      {.offset = kiocb.ki_pos, .bytes = static_cast<std::uint32_t>(from.length()), .hold = hold});
+}
+
 // One write that waits for something before it starts. Deletes itself when it has started the
 // write.
 struct Prelude {
-  Prelude(VolumeFile::Impl& of, Kiocb& request, IovView memory)
-      : file(of), kiocb(request), from(memory), issuer(request.issuer->impl()) {
+  Prelude(VolumeFile::Impl& of, Kiocb& request, IovView memory, void* cache_hold)
+      : file(of), kiocb(request), from(memory), hold(cache_hold), issuer(request.issuer->impl()) {
     arrival.prelude = this;
     waiter.prelude = this;
   }
@@ -26,14 +32,16 @@ struct Prelude {
     VolumeFile::Impl& to = file;
     Kiocb& request = kiocb;
     const IovView memory = from;
+    void* const held = hold;
     // After a tail was cleaned, the file may have another one by now.
     delete this;
-    const Outcome outcome = to.start_placed(request, memory);
+    const Outcome outcome = to.start_placed(request, memory, held);
     if (outcome.is_final()) request.ki_complete(request, outcome);
   }
 
   void end_with(IoResult error) noexcept {
     Kiocb& request = kiocb;
+    let_go(file, request, from, hold);
     delete this;
     request.ki_complete(request, error);
   }
@@ -41,6 +49,7 @@ struct Prelude {
   VolumeFile::Impl& file;
   Kiocb& kiocb;
   IovView from;
+  void* hold;
   Issuer::Impl& issuer;
   Arrival arrival;
 
@@ -145,19 +154,23 @@ void clean_tail(Prelude& prelude) noexcept {
       &prelude);
 }
 
-Outcome write_after_tail_blocking(VolumeFile::Impl& file, Kiocb& kiocb, IovView from) noexcept {
+Outcome write_after_tail_blocking(VolumeFile::Impl& file, Kiocb& kiocb, IovView from,
+                                  void* hold) noexcept {
   {
     const std::uint64_t last = round_down(file.size_bytes(), fs_block);
     const DioInflight::Drain drain(file.inode.open->inflight, *kiocb.issuer, last, fs_block);
-    if (auto confirmed = file.volume.wait_until_confirmed(*kiocb.issuer, file.inode); !confirmed)
+    if (auto confirmed = file.volume.wait_until_confirmed(*kiocb.issuer, file.inode); !confirmed) {
+      let_go(file, kiocb, from, hold);
       return IoResult::failure(Errc::poisoned);
+    }
     IoResult result = IoResult::failure(Errc::poisoned);
     if (auto cleaned = file.volume.clean_tail_and_wait(*kiocb.issuer, file.inode, last, &result);
         !cleaned) {
+      let_go(file, kiocb, from, hold);
       return result;
     }
   }
-  return file.start_placed(kiocb, from);
+  return file.start_placed(kiocb, from, hold);
 }
 
 }  // namespace
@@ -170,9 +183,9 @@ void tail_failed(VolumeImpl& volume, const TailCleaner& cleaner) noexcept {
   }
 }
 
-Outcome write_after_tail(VolumeFile::Impl& file, Kiocb& kiocb, IovView from) noexcept {
-  if (kiocb.is_sync()) return write_after_tail_blocking(file, kiocb, from);
-  auto* prelude = new Prelude(file, kiocb, from);
+Outcome write_after_tail(VolumeFile::Impl& file, Kiocb& kiocb, IovView from, void* hold) noexcept {
+  if (kiocb.is_sync()) return write_after_tail_blocking(file, kiocb, from, hold);
+  auto* prelude = new Prelude(file, kiocb, from, hold);
   hold_last_block(file.inode, prelude->range);
   prelude->range.owner = prelude;
   prelude->arrival.run = [](IssuerWork& work) noexcept {
@@ -209,6 +222,7 @@ Outcome write_after_tail(VolumeFile::Impl& file, Kiocb& kiocb, IovView from) noe
     case DioInflight::Impl::Entered::no_place:  // Only of entries that ask for one.
     case DioInflight::Impl::Entered::refused:
       issuer.in_line().remove(prelude->in_line);
+      let_go(file, kiocb, from, hold);
       delete prelude;
       return IoResult::failure(Errc::would_block);
   }

@@ -8,8 +8,9 @@
 
 namespace handback {
 
-// Cleans the file's tail, then starts the write. Returns as File::write_iter does.
-Outcome write_after_tail(VolumeFile::Impl& file, Kiocb& kiocb, IovView from) noexcept;
+// Cleans the file's tail, then starts the write, with what it holds in the page cache; if it cannot
+// start, that ends here. Returns as File::write_iter does.
+Outcome write_after_tail(VolumeFile::Impl& file, Kiocb& kiocb, IovView from, void* hold) noexcept;
 
 // What follows when cleaning failed.
 void tail_failed(VolumeImpl& volume, const TailCleaner& cleaner) noexcept;

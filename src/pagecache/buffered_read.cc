@@ -1,0 +1,220 @@
+// Buffered reads: from page to page, until one has to be waited for.
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <new>
+#include <thread>
+#include <utility>
+
+#include "base/planted_bug.h"
+#include "dio/segment_cursor.h"
+#include "pagecache/address_space.h"
+
+namespace handback {
+
+namespace {
+
+void copy_out(SegmentCursor& to, const std::byte* from, std::uint64_t bytes) noexcept {
+  while (bytes != 0) {
+    const iovec piece = to.take(bytes);
+    std::memcpy(piece.iov_base, from, piece.iov_len);
+    from += piece.iov_len;
+    bytes -= piece.iov_len;
+  }
+}
+
+}  // namespace
+
+// A read whose issuer has not given it a wait entry of its own. Lives in a record of the issuer's
+// pool, or on the stack of a synchronous caller.
+struct BufferedRead : CacheTask {
+  BufferedRead(AddressSpace& of, Kiocb& request, IovView memory, ReadaheadState& state,
+               Issuer::Impl& own, Ended then) noexcept
+      : CacheTask(own, &BufferedRead::drive, then),
+        space(of),
+        kiocb(request),
+        to(memory),
+        ahead(state) {}
+
+  static Outcome drive(CacheTask& task) noexcept {
+    auto& self = static_cast<BufferedRead&>(task);
+    return self.space.drive_read(self.kiocb, self.to, self.ahead, &self.wait,
+                                 &self.wait.bytes_done);
+  }
+
+  AddressSpace& space;
+  Kiocb& kiocb;
+  IovView to;
+  ReadaheadState& ahead;
+};
+static_assert(sizeof(BufferedRead) <= dio_record_bytes);
+
+Outcome AddressSpace::read(Kiocb& kiocb, IovView to, ReadaheadState& ahead) noexcept {
+  if (has(kiocb.ki_flags, KiocbFlags::waitq)) {
+    WaitPage& wait = *kiocb.ki_waitq();
+    return drive_read(kiocb, to, ahead, &wait, &wait.bytes_done);
+  }
+  std::uint64_t done = 0;
+  const Outcome at_once = drive_read(kiocb, to, ahead, nullptr, &done);
+  if (at_once.is_final()) {
+    const IoResult result = at_once.result();
+    if (result.code() != Errc::would_block ||
+        has(kiocb.ki_flags, KiocbFlags::nowait | KiocbFlags::noio)) {
+      return result;
+    }
+  }
+  Issuer::Impl& own = kiocb.issuer->impl();
+  if (kiocb.is_sync()) {
+    BufferedRead task(*this, kiocb, to, ahead, own, nullptr);
+    task.wait.bytes_done = done;
+    return task.run();
+  }
+  void* record = own.take_dio_record();
+  if (record == nullptr) return IoResult::host_failure(ENOMEM);
+  auto* task = ::new (record)
+      BufferedRead(*this, kiocb, to, ahead, own, [](CacheTask& ended, IoResult result) noexcept {
+        auto& whole = static_cast<BufferedRead&>(ended);
+        Kiocb& request = whole.kiocb;
+        Issuer::Impl& issuer = *whole.issuer;
+        whole.~BufferedRead();
+        issuer.give_back_dio_record(&whole);
+        request.route = Route::issuer;
+        request.route_reason = RouteReason::cached_pages;
+        request.ki_complete(request, result);
+      });
+  task->wait.bytes_done = done;
+  const Outcome outcome = task->run();
+  if (outcome.is_final()) {
+    task->~BufferedRead();
+    own.give_back_dio_record(record);
+  }
+  return outcome;
+}
+
+// `wait`: null if the read may not wait; then would_block, with the bytes so far in *done, unless
+// the request is one that is content with less.
+Outcome AddressSpace::drive_read(Kiocb& kiocb, IovView to, ReadaheadState& ahead, WaitPage* wait,
+                                 std::uint64_t* done) noexcept {
+  const KiocbFlags flags = kiocb.ki_flags;
+  const bool noio = has(flags, KiocbFlags::noio);
+  const bool drop = has(flags, KiocbFlags::dontcache);
+  const std::uint64_t length = to.length();
+  const auto so_far = [&] { return static_cast<std::uint32_t>(*done); };
+  // A read that may not wait is content with what it got.
+  const auto stop = [&](IoResult why) -> Outcome {
+    const bool content = has(flags, KiocbFlags::nowait | KiocbFlags::noio);
+    if (*done != 0 && content && why.code() == Errc::would_block)
+      return IoResult::success(so_far());
+    return why.with_bytes(so_far());
+  };
+  if (wait != nullptr && !wait->error.ok()) return stop(std::exchange(wait->error, {}));
+  SegmentCursor cursor(to);
+  cursor.skip(*done);
+  PageCacheLock guard(cache);
+  while (*done != length) {
+    const std::uint64_t at = kiocb.ki_pos + *done;
+    const std::uint64_t index = at / page_bytes;
+    Page* page = cache.find(*this, index);
+    if (page != nullptr && page->uptodate) [[likely]] {
+      // Looked at with the page in hand: a truncation moves the end first, and then takes the
+      // pages.
+      const std::uint64_t end = size();
+      if (at >= end) break;
+      if (!page->content.try_share()) {
+        guard.unlock();
+        std::this_thread::yield();
+        guard.lock();
+        continue;
+      }
+      if (ahead.last != index) EvictionQueue::touch(*page);
+      ++cache.counts.hits;
+      const bool start_ahead = page->marks_readahead && !noio;
+      page->marks_readahead = false;
+      ahead.last = index;
+      const std::uint64_t window = start_ahead ? read_ahead_from(ahead, ahead.next, 1) : 0;
+      const std::uint64_t ahead_at = ahead.next;
+      guard.unlock();
+      const std::uint64_t within = at % page_bytes;
+      const std::uint64_t bytes =
+          std::min({length - *done, end - at, std::uint64_t{page_bytes} - within});
+      copy_out(cursor, page->data + within, bytes);
+      page->content.unshare();
+      *done += bytes;
+      if (window != 0) start_ahead_of(ahead, ahead_at, window, drop, kiocb);
+      if (drop && (within + bytes == page_bytes || at + bytes == end)) let_go(index);
+      if (*done == length) return IoResult::success(so_far());
+      guard.lock();
+      continue;
+    }
+    if (at >= size()) break;
+    if (page != nullptr && page->reading) {
+      if (wait == nullptr || noio) {
+        guard.unlock();
+        return stop(IoResult::failure(Errc::would_block));
+      }
+      kiocb.ki_flags = flags & ~KiocbFlags::nowait;
+      page->waiters.arm(*wait, cache);
+      return NotFinal{};
+    }
+    if (noio) {
+      guard.unlock();
+      return stop(IoResult::failure(Errc::would_block));
+    }
+    ++cache.counts.misses;
+    const std::uint64_t last = (kiocb.ki_pos + length + page_bytes - 1) / page_bytes;
+    const std::uint64_t file_end = (size() + page_bytes - 1) / page_bytes;
+    const std::uint64_t wanted = std::min(
+        read_ahead_from(ahead, index, std::max<std::uint64_t>(1, last - index)), file_end - index);
+    const bool marks = wanted > last - index;
+    ahead.next = index + std::min<std::uint64_t>(wanted, PageRead::pages_max);
+    guard.unlock();
+    Issuer::Impl& executor = Issuer::Impl::executor(kiocb.issuer->impl());
+    const IoResult started = start_read(index, wanted, drop, executor);
+    if (started.code() == Errc::would_block && wait != nullptr) {
+      // No memory, or no record: wait for one that comes back.
+      guard.lock();
+      if (cache.memory_will_come()) {
+        kiocb.ki_flags = flags & ~KiocbFlags::nowait;
+        cache.for_memory.arm(*wait, cache);
+        return NotFinal{};
+      }
+      guard.unlock();
+      std::this_thread::yield();
+      guard.lock();
+      continue;
+    }
+    if (!started.ok()) return stop(started);
+    guard.lock();
+    if (marks) {
+      // The next stretch is started when the reader comes to where this one was asked for.
+      if (Page* mark = cache.find(*this, last); mark != nullptr) mark->marks_readahead = true;
+    }
+  }
+  guard.unlock();
+  return IoResult::success(so_far());
+}
+
+void AddressSpace::start_ahead_of(ReadaheadState& ahead, std::uint64_t index, std::uint64_t count,
+                                  bool drop, Kiocb& kiocb) noexcept {
+  const std::uint64_t file_end = (size() + page_bytes - 1) / page_bytes;
+  if (index >= file_end) return;
+  count = std::min<std::uint64_t>({count, file_end - index, PageRead::pages_max});
+  const IoResult started =
+      start_read(index, count, drop, Issuer::Impl::executor(kiocb.issuer->impl()));
+  if (!started.ok()) return;
+  const PageCacheLock guard(cache);
+  ahead.next = index + count;
+  if (Page* mark = cache.find(*this, index); mark != nullptr) mark->marks_readahead = true;
+}
+
+// DONTCACHE: a page that such a read brought in goes when it was read to its end.
+void AddressSpace::let_go(std::uint64_t index) noexcept {
+  PageCacheLock guard(cache);
+  Page* page = cache.find(*this, index);
+  if (page == nullptr || !page->drop || page->dirty || page->busy() || page->content.in_use())
+    return;
+  cache.drop(*page);
+  guard.wake(cache.for_memory);
+}
+
+}  // namespace handback

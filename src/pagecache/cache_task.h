@@ -1,0 +1,57 @@
+// A buffered request, or part of a blocking call, that goes on when what it waits for has come: a
+// page, memory, a range, a write-back. It is a step that is called again: from its issuer's own
+// context, or by a thread that waits and adopts it, since others may be waiting for what it holds.
+//
+// Owner: whoever made it, until its step returned a final outcome. A step that has armed the
+// task's entry, or left the task where somebody will call go_on(), returns NotFinal at once and
+// touches nothing any more: the task may be on another thread, or over, by then.
+#pragma once
+
+#include <handback/issuer.h>
+#include <handback/page_wait.h>
+
+#include "issuer/issuer_impl.h"
+
+namespace handback {
+
+struct CacheTask {
+  using Step = Outcome (*)(CacheTask& task) noexcept;
+  // What becomes of a task that has ended, of an asynchronous request.
+  using Ended = void (*)(CacheTask& task, IoResult result) noexcept;
+
+  CacheTask(Issuer::Impl& own, Step what, Ended then) noexcept;
+  CacheTask(const CacheTask&) = delete;
+  CacheTask& operator=(const CacheTask&) = delete;
+
+  // Runs the step; with a `then`, which is called later if the outcome is not final, and with
+  // none, waits until the outcome is final. Runs on: the issuer's thread (without a `then`: task
+  // or worker context), or where the step before went on.
+  Outcome run() noexcept;
+
+  // What it waits for has come; any thread, any context.
+  void go_on() noexcept;
+  void go_on(IoResult result) noexcept {
+    wait.error = result;
+    go_on();
+  }
+
+  [[nodiscard]] bool is_sync() const noexcept { return ended == nullptr; }
+  // Whose rings and pools a step may use where it runs.
+  [[nodiscard]] Issuer::Impl& executor() const noexcept { return Issuer::Impl::executor(*issuer); }
+
+  WaitPage wait;  // Its `error` says how the last wait ended.
+  Issuer::Impl* issuer;
+  Step step;
+  Ended ended;
+
+ private:
+  struct Work : IssuerWork {
+    CacheTask* task = nullptr;
+  };
+  static void work_came(IssuerWork& work) noexcept;
+
+  Work work_;
+  bool came_ = false;  // Of a task that is waited for: its own thread sets and reads it.
+};
+
+}  // namespace handback
