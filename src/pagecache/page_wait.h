@@ -3,6 +3,7 @@
 #pragma once
 
 #include <handback/page_wait.h>
+#include <string>
 
 #include "base/context.h"
 #include "base/planted_bug.h"
@@ -51,10 +52,15 @@ struct PageWaitList {
     if (planted(PlantedBug::cache_wake_lost)) return;
     while (taken != nullptr) {
       WaitPage* following = taken->next;
-      const HandlerScope scope("page wait entry", Acts::none, nullptr, nullptr);
+      const HandlerScope scope("page wait entry", Acts::none, taken, &describe);
       taken->wake(*taken);
       taken = following;
     }
+  }
+
+  [[nodiscard]] static std::string describe(const void* wait) {
+    return "a read of which " + std::to_string(static_cast<const WaitPage*>(wait)->bytes_done) +
+           " bytes are done";
   }
 
   WaitPage* first = nullptr;
