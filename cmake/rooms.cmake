@@ -79,6 +79,7 @@ endfunction()
 # With HANDBACK_UNITY, the headers and templates that a program's or room's files share are compiled, and
 # instrumented, once for eight of them: a whole build takes little more than half the time. A change of one file
 # then takes longer. A build without it shows a file that lives on what its neighbours include.
+#   hb_compile_together(target [test sources])
 function(hb_compile_together target)
   if(NOT HANDBACK_UNITY)
     return()
@@ -90,12 +91,27 @@ function(hb_compile_together target)
   set_source_files_properties(${apart} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
 endfunction()
 
+# The same for programs. Most of their time goes into the command line's and JSON's templates, so all files of one are
+# compiled at once; and what they do slowly is done by the rooms, so in a whole build half the optimisation will do.
+function(hb_compile_program_together target)
+  hb_compile_together(${target})
+  if(HANDBACK_UNITY)
+    set_target_properties(${target} PROPERTIES UNITY_BUILD_BATCH_SIZE 0)
+    target_compile_options(${target} PRIVATE -O1)
+  endif()
+endfunction()
+
 # What every test program is compiled with besides the room's own flags. Tests are most of a build's time and
 # none of them measures: half the optimisation, and lines only, halve that.
 function(hb_compile_as_test target)
   if(HANDBACK_PLANTED_BUGS)
     # Nobody looks for such a bug with a debugger.
     target_compile_options(${target} PRIVATE -O1)
+  elseif(HANDBACK_SANITIZE MATCHES address)
+    # The optimiser takes half of the time on instrumented code. The rooms keep theirs.
+    target_compile_options(${target} PRIVATE -O0 -g1)
+  elseif(HANDBACK_UNITY)
+    target_compile_options(${target} PRIVATE -O1 -g0)
   else()
     target_compile_options(${target} PRIVATE -O1 -g1)
   endif()
@@ -119,6 +135,10 @@ function(hb_precompile_test_headers target)
     file(CONFIGURE OUTPUT ${source} CONTENT "int main() {}\n")
     add_executable(handback_test_headers ${source})
     target_link_libraries(handback_test_headers PRIVATE handback_flags GTest::gmock)
+    if(HANDBACK_SANITIZE MATCHES address)
+      # As the tests are: it would not be used otherwise.
+      target_compile_options(handback_test_headers PRIVATE -O0)
+    endif()
     target_precompile_headers(
       handback_test_headers PRIVATE <gmock/gmock.h> <gtest/gtest.h> <algorithm> <array> <atomic>
       <cstdint> <cstring> <functional> <memory> <random> <string> <thread> <vector>)
@@ -169,7 +189,7 @@ function(hb_program)
   set_target_properties(${target} PROPERTIES OUTPUT_NAME ${program_NAME}
                                              RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
   target_link_libraries(${target} PRIVATE handback_flags handback_archives ${program_LIBRARIES})
-  hb_compile_together(${target} ${program_SOURCES})
+  hb_compile_program_together(${target})
   if(program_INSTALL)
     install(TARGETS ${target} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
   endif()
