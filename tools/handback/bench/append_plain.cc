@@ -2,13 +2,11 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <liburing.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include <handback/host_device.h>
 #include <handback/issuer.h>
 #include <algorithm>
 #include <atomic>
@@ -23,6 +21,7 @@
 #include "common/host_fd.h"
 #include "common/interrupt.h"
 #include "common/progress.h"
+#include "handback/bench/append_ring.h"
 #include "handback/bench/host_file_system.h"
 
 namespace tool {
@@ -47,53 +46,19 @@ class RunFiles {
 
   [[nodiscard]] unsigned count() const { return static_cast<unsigned>(files_.size()); }
   [[nodiscard]] int fd(unsigned index) const { return files_[index].get(); }
+  [[nodiscard]] std::vector<int> fds() const {
+    std::vector<int> fds;
+    for (const HostFd& file : files_)
+      fds.push_back(file.get());
+    return fds;
+  }
 
  private:
   std::vector<HostFd> files_;
 };
 
-class AppendRing {
- public:
-  explicit AppendRing(unsigned entries, const RunFiles& files) {
-    // From the best to what every io_uring has.
-    constexpr unsigned tries[] = {IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
-                                  IORING_SETUP_COOP_TASKRUN, 0};
-    int error = 0;
-    for (const unsigned flags : tries) {
-      error = io_uring_queue_init(entries, &ring_, flags);
-      if (error == 0) break;
-    }
-    if (error != 0) throw failure_of_errno(-error, "io_uring");
-    std::vector<int> fds;
-    for (unsigned i = 0; i < files.count(); ++i)
-      fds.push_back(files.fd(i));
-    if (const int failed = io_uring_register_files(&ring_, fds.data(), files.count()); failed < 0) {
-      io_uring_queue_exit(&ring_);
-      throw failure_of_errno(-failed, "io_uring");
-    }
-  }
-  AppendRing(const AppendRing&) = delete;
-  AppendRing& operator=(const AppendRing&) = delete;
-  ~AppendRing() { io_uring_queue_exit(&ring_); }
-
-  [[nodiscard]] io_uring& ring() { return ring_; }
-
- private:
-  io_uring ring_{};
-};
-
-// Looks for a completion for as long as a device of ours would.
-void look_before_sleep(io_uring& ring) {
-  const std::uint64_t until_ns =
-      monotonic_ns() + std::uint64_t{handback::HostDeviceOptions{}.busy_wait_us_max} * 1000;
-  io_uring_submit(&ring);
-  do {
-    io_uring_get_events(&ring);
-  } while (io_uring_cq_ready(&ring) == 0 && monotonic_ns() < until_ns);
-}
-
 RunResult append_through_ring(const RunFiles& files, const AppendLoad& load, bool busy) {
-  AppendRing owner(load.inflight, files);
+  AppendRing owner(load.inflight, files.fds());
   io_uring& ring = owner.ring();
   handback::AlignedBuffer memory(std::size_t{load.inflight} * append_bytes);
   std::memset(memory.data(), 0x5a, memory.size());
@@ -121,9 +86,7 @@ RunResult append_through_ring(const RunFiles& files, const AppendLoad& load, boo
   int first_error = 0;
   std::uint64_t now_ns = 0;
   while (in_flight != 0) {
-    if (busy) look_before_sleep(ring);
-    const int submitted = io_uring_submit_and_wait(&ring, 1);
-    if (submitted < 0 && submitted != -EINTR) throw failure_of_errno(-submitted, "io_uring");
+    owner.submit_and_wait(busy);
     unsigned reaped = 0;
     unsigned head = 0;
     io_uring_cqe* cqe = nullptr;
