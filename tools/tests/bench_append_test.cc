@@ -66,6 +66,32 @@ TEST_F(BenchAppend, JsonHasEveryTargetAtEveryNumberInFlightAndWhatWasMadeIsRemov
   }
 }
 
+TEST_F(BenchAppend, TheDeviceAloneIsATargetAndItsFileIsRemoved) {
+  if (!takes_direct_io()) GTEST_SKIP() << "needs O_DIRECT in " << folder();
+  const Ran ran = run(tiny(path("bench.img"), {"--device", path("device.img"), "--json"}));
+  EXPECT_RAN(ran);
+  EXPECT_EQ(names_in_folder(), 0U);
+  const Json json = Json::parse(ran.out);
+  std::vector<std::string> rows;
+  for (const auto& row : json["rows"]) {
+    rows.push_back(row["inflight"].dump() + " " + row["target"].get<std::string>());
+    EXPECT_GT(row["iops"], 0);
+    EXPECT_THAT(row["place"].get<std::string>(), HasSubstr("host file"));
+    EXPECT_NE(row["way"], "");
+  }
+  EXPECT_THAT(rows, ElementsAre("1 handback", "1 device", "3 handback", "3 device"));
+  ASSERT_EQ(json["ratios"].size(), 2U);
+  for (const auto& ratio : json["ratios"])
+    EXPECT_EQ(ratio["over"], "device");
+}
+
+TEST_F(BenchAppend, AFileThatIsThereIsNotWrittenOverAsADevice) {
+  write_file(path("photo"), scrambled(20U << 20));
+  expect_refused(path("photo"), tiny(path("bench.img"), {"--device", path("photo")}), 1,
+                 {"photo", "is there already"});
+  EXPECT_EQ(names_in_folder(), 1U);
+}
+
 TEST_F(BenchAppend, AVolumeThatIsThereKeepsItsFilesAndGetsNone) {
   const std::string volume = make_volume("vol.img", "64M");
   write_file(path("photo"), scrambled(100000));

@@ -9,6 +9,7 @@
 #include "common/failure.h"
 #include "common/interrupt.h"
 #include "common/progress.h"
+#include "handback/bench/append_device.h"
 #include "handback/bench/append_plain.h"
 #include "handback/bench/append_report.h"
 #include "handback/bench/append_volume.h"
@@ -52,6 +53,8 @@ AppendResult measure(const AppendOptions& options, const Context& context) {
   }
   for (const std::string& directory : options.directories)
     targets.push_back(std::make_unique<AppendPlain>(directory));
+  for (const std::string& path : options.devices)
+    targets.push_back(std::make_unique<AppendDevice>(path, options.bytes_max, context.writing()));
 
   AppendLoad load{.warm_up_ns = static_cast<std::uint64_t>(
                       std::min(options.seconds, warm_up_seconds_max) * 1e9),
@@ -112,15 +115,23 @@ void add_append_bench(CLI::App& bench, Context& context) {
       {.group = "Benchmarks",
        .name = "append",
        .description = "Durable 4 KiB appends to a volume, against file systems of the kernel",
-       .usage = "bench append --volume PATH[,PATH] [--against DIR[,DIR]] [--inflight 1,16]\n"
-                "                             [--seconds S] [--repeats R] [--size SIZE]\n"
-                "                             [--markdown FILE] [--json]",
+       .usage = "bench append --volume PATH[,PATH] [--against DIR[,DIR]] [--device PATH[,PATH]]\n"
+                "                             [--inflight 1,16] [--seconds S] [--repeats R]\n"
+                "                             [--size SIZE] [--markdown FILE] [--json]",
        .footer =
            R"(Every append is durable before the next takes its place: DSYNC and APPEND on a
 volume's file; O_DIRECT and RWF_DSYNC on the kernel's file systems, which get the
 best way, found by a trial: one file through io_uring, a file for each append in
 flight through io_uring, either with a look for completions before each sleep or
-without, or a thread with a file for each. The targets take turns within each repeat, and every ratio is of two runs of the same repeat.
+without, or a thread with a file for each. The targets take turns within each
+repeat, and every ratio is of two runs of the same repeat.
+
+--device shows what the device itself takes for that: by bare io_uring, a write of
+4 KiB of data and one of a 4 KiB record together, both durable, in the best way,
+found by a trial: RWF_DSYNC or one fdatasync behind both, a record for each append
+or one for all that start together, with a look for completions or without. Nothing
+is kept, so it is the least that a durable append can cost there. The device is
+written over: it has to be blank, and another one than the volume's.
 
 A PATH that does not exist becomes a host file and is removed at the end. A blank
 block device is formatted. In a volume that is there, a file is made and removed.
@@ -129,6 +140,7 @@ Files made in a DIR are removed.
 Examples:
   handback bench append --volume /dev/loop0 --against /mnt/ext4,/mnt/xfs --json
   handback bench append --volume /var/tmp/bench.img --against /var/tmp --inflight 1,4,16
+  handback bench append --volume /dev/loop0 --device /dev/loop1
 )"});
   AppendOptions& options = arguments->options;
   command->add_option("--volume", options.volumes, "Block devices, volumes or new files")
@@ -137,6 +149,10 @@ Examples:
   command->add_option("--against", options.directories, "Folders on the file systems to compare")
       ->delimiter(',')
       ->type_name("DIR");
+  command
+      ->add_option("--device", options.devices, "Blank block devices or new files, for bare writes")
+      ->delimiter(',')
+      ->type_name("PATH");
   command->add_option("--inflight", options.inflight, "Appends in flight; default 1,16")
       ->delimiter(',')
       ->type_name("LIST");

@@ -30,7 +30,7 @@ class AppendTarget {
   // Makes up its mind how to carry such a load best, by trying. Throws Failure.
   virtual void choose_way(const AppendLoad& trial) = 0;
 
-  // "handback", "ext4", "xfs".
+  // "handback", "ext4", "xfs", "device".
   [[nodiscard]] virtual std::string name() const = 0;
   // What carries it, without paths: "a block device, write back".
   [[nodiscard]] virtual std::string place() const = 0;

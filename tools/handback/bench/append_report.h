@@ -13,6 +13,7 @@ namespace tool {
 struct AppendOptions {
   std::vector<std::string> volumes;
   std::vector<std::string> directories;
+  std::vector<std::string> devices;
   std::vector<unsigned> inflight{1, 16};
   double seconds = 1;  // Of one run, after its warm-up.
   unsigned repeats = 7;
