@@ -96,6 +96,13 @@ TEST(Buffered, DirectReadsSeeWhatIsInTheCacheOnly) {
               ElementsAreArray(data.span().subspan(block, block)));
 }
 
+TEST(Buffered, DirectReadsSeeTheEndThatIsInTheCacheOnlyAndTheHoleBelowIt) {
+  Buffered rig;
+  auto file = rig.create("/f");
+  EXPECT_EQ(rig.put(*file, 5 * block, bytes("far behind")), IoResult::success(10));
+  EXPECT_THAT(rig.contents(*file, block, 2 * block), ElementsAreArray(zeros(2 * block)));
+}
+
 TEST(Buffered, DirectWritesAreWhatBufferedReadsFind) {
   Buffered rig;
   auto file = rig.create("/f");

@@ -171,16 +171,31 @@ void DirectWrite::leave(std::uint64_t offset, std::uint64_t end) noexcept {
   dio_inflight_impl(space.ranges).leave(range);
 }
 
+// What a direct read has to find on the device.
+struct NewerThanDevice {
+  std::uint64_t offset;
+  std::uint64_t end;
+};
+
+NewerThanDevice newer_than_device(const VolumeFile::Impl& file, const CachedInode& cached,
+                                  std::uint64_t offset, std::uint64_t end) noexcept {
+  // The device's requests end at the published end. What reaches beyond it reads a hole there, or
+  // nothing at all, as the file's end says that is in the cache only: so that is published first.
+  const std::uint64_t published = file.size_bytes();
+  if (end <= published || cached.space.size() <= published) return {offset, end};
+  return {std::min(offset, round_down(published, page_bytes)), ~std::uint64_t{0}};
+}
+
 // Lives until the read has started: on the heap, or on the stack of a synchronous caller.
 struct DirectRead : CacheTask {
   DirectRead(VolumeFile::Impl& of, CachedInode& beside, Kiocb& request, IovView memory,
-             Issuer::Impl& own, Ended then) noexcept
+             const NewerThanDevice& newer, Issuer::Impl& own, Ended then) noexcept
       : CacheTask(own, &DirectRead::drive, then),
         file(of),
         space(beside.space),
         kiocb(request),
         to(memory),
-        flush(space.begin_flush(kiocb.ki_pos, kiocb.ki_pos + memory.length())) {}
+        flush(space.begin_flush(newer.offset, newer.end)) {}
 
   static Outcome drive(CacheTask& task) noexcept {
     auto& self = static_cast<DirectRead&>(task);
@@ -237,23 +252,24 @@ void leave_cache_range(void* hold, std::uint64_t offset, std::uint64_t end) noex
 
 Outcome read_beside_cache(VolumeFile::Impl& file, CachedInode& cached, Kiocb& kiocb,
                           IovView to) noexcept {
-  const std::uint64_t end = kiocb.ki_pos + to.length();
-  if (!cached.space.has_unwritten_back(kiocb.ki_pos, end) ||
+  const NewerThanDevice newer =
+      newer_than_device(file, cached, kiocb.ki_pos, kiocb.ki_pos + to.length());
+  if (!cached.space.has_unwritten_back(newer.offset, newer.end) ||
       planted(PlantedBug::cache_direct_read_without_flush))
     return dio_rw(kiocb, to, file.dio_request());
   if (has(kiocb.ki_flags, KiocbFlags::nowait)) return IoResult::failure(Errc::would_block);
   Issuer::Impl& own = kiocb.issuer->impl();
   if (kiocb.is_sync()) {
-    DirectRead task(file, cached, kiocb, to, own, nullptr);
+    DirectRead task(file, cached, kiocb, to, newer, own, nullptr);
     return task.run();
   }
-  auto* task =
-      new DirectRead(file, cached, kiocb, to, own, [](CacheTask& ended, IoResult result) noexcept {
-        auto& whole = static_cast<DirectRead&>(ended);
-        Kiocb& request = whole.kiocb;
-        delete &whole;
-        request.ki_complete(request, result);
-      });
+  auto* task = new DirectRead(file, cached, kiocb, to, newer, own,
+                              [](CacheTask& ended, IoResult result) noexcept {
+                                auto& whole = static_cast<DirectRead&>(ended);
+                                Kiocb& request = whole.kiocb;
+                                delete &whole;
+                                request.ki_complete(request, result);
+                              });
   const Outcome outcome = task->run();
   if (outcome.is_final()) delete task;
   return outcome;
