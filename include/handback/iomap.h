@@ -234,6 +234,8 @@ struct DioRequest {
   // Of a write that makes the file longer: end_io comes in the order of entering, and an APPEND
   // takes the place behind those in flight. Requires: inflight.
   bool publish_in_order = false;
+  // The file has called dio_check() for this request already, and it was ok.
+  bool checked = false;
   // Of a write: what the file has done in its page cache for it; DioEnd gives it back.
   void* hold = nullptr;
 };

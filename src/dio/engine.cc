@@ -777,8 +777,10 @@ void DioEngine::end_pending(Kiocb& kiocb, IoResult result) noexcept {
 Outcome dio_rw(Kiocb& kiocb, IovView iov, const DioRequest& request) noexcept {
   HB_ASSERT(kiocb.issuer != nullptr, "a request names the issuer whose queues it uses");
   const ShieldScope shield;
-  const IoResult checked = dio_check(kiocb, iov, request.device->geometry());
-  if (!checked.ok()) return checked;
+  if (!request.checked) {
+    const IoResult checked = dio_check(kiocb, iov, request.device->geometry());
+    if (!checked.ok()) return checked;
+  }
   const auto length = static_cast<std::uint32_t>(iov.length());
   if (length == 0) return IoResult::success(0);
   trace_rw_begin(kiocb, request, length);

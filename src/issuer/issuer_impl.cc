@@ -385,10 +385,14 @@ WorkerPool* Issuer::Impl::workers() noexcept {
 
 std::int64_t Issuer::Impl::run_hooks() noexcept {
   std::int64_t soonest = std::numeric_limits<std::int64_t>::max();
-  if (hooks_.empty()) return soonest;
+  // No clock and no lock for requests that leave nothing to do.
+  if (std::all_of(hooks_.begin(), hooks_.end(),
+                  [](const std::shared_ptr<PollHook>& hook) { return hook->idle(); })) [[likely]]
+    return soonest;
   const ContextScope scope(Context::issuer);
   const std::uint64_t now = environment_->monotonic_ns();
   std::erase_if(hooks_, [&](const std::shared_ptr<PollHook>& hook) {
+    if (hook->idle()) return false;
     const std::int64_t due = hook->run(*self_, now);
     if (due >= 0) soonest = std::min(soonest, due);
     return due < 0;

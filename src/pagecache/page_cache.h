@@ -58,7 +58,16 @@ class PageCache final : public PageWaitSource {
   }
 
   // Without the lock.
-  [[nodiscard]] bool any_dirty() const noexcept { return dirty_pages() != 0; }
+  [[nodiscard]] bool any_dirty() const noexcept {
+    return dirty_.load(std::memory_order_seq_cst) != 0;
+  }
+
+  // Called when a page becomes dirty and none was before, with the lock held; it may store a flag.
+  // Before anything is dirty.
+  void on_dirty(void (*call)(void* with) noexcept, void* with) noexcept {
+    dirty_call_ = call;
+    dirty_with_ = with;
+  }
 
   // Takes memory from the host, up to the bound, if fewer than `count` pages are free. Without the
   // lock. It is only a preparation: the pages may be somebody else's right after.
@@ -78,7 +87,9 @@ class PageCache final : public PageWaitSource {
   void drop(Page& page) noexcept;
 
   void count_dirty(std::int64_t change) noexcept {
-    dirty_.store(dirty_pages() + static_cast<std::uint64_t>(change), std::memory_order_relaxed);
+    const std::uint64_t before = dirty_pages();
+    dirty_.store(before + static_cast<std::uint64_t>(change), std::memory_order_seq_cst);
+    if (before == 0 && dirty_call_ != nullptr) dirty_call_(dirty_with_);
   }
   [[nodiscard]] std::uint64_t dirty_pages() const noexcept {
     return dirty_.load(std::memory_order_relaxed);
@@ -135,6 +146,8 @@ class PageCache final : public PageWaitSource {
   std::vector<std::unique_ptr<Slab>> slabs_;
   std::uint64_t slabs_taken_ = 0;        // Or about to be.
   std::atomic<std::uint64_t> dirty_{0};  // Written under the lock.
+  void (*dirty_call_)(void* with) noexcept = nullptr;
+  void* dirty_with_ = nullptr;
 
   std::vector<std::unique_ptr<PageRead>> reads_;
   PageRead* free_reads_ = nullptr;

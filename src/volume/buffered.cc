@@ -174,7 +174,11 @@ OpenInode::~OpenInode() {
 CachedInode* VolumeImpl::cache_inode(Inode& inode) {
   const std::lock_guard guard(metadata_lock_);
   if (cache_options_.memory_bytes_max == 0) return nullptr;
-  if (page_cache_ == nullptr) page_cache_ = std::make_unique<PageCache>(cache_options_);
+  if (page_cache_ == nullptr) {
+    page_cache_ = std::make_unique<PageCache>(cache_options_);
+    page_cache_->on_dirty(
+        [](void* hook) noexcept { static_cast<PollHook*>(hook)->set_idle(false); }, hook_.get());
+  }
   CachedInode* made = inode.open->cached.load(std::memory_order_relaxed);
   if (made == nullptr) {
     made = new CachedInode(*this, inode, *page_cache_);

@@ -66,7 +66,10 @@ Journal::~Journal() {
 
 std::uint64_t Journal::append(const Change& change, bool shows_data) {
   if (open_.changes.size() >= record_changes_bytes_max) seal_open();
-  if (oldest_uncommitted_ns_ == 0) oldest_uncommitted_ns_ = environment_.monotonic_ns();
+  if (oldest_uncommitted_ns_ == 0) {
+    oldest_uncommitted_ns_ = environment_.monotonic_ns();
+    client_.uncommitted();
+  }
   change_encode(change, open_.changes);
   ++open_.change_count;
   open_.flush_before |= shows_data;

@@ -74,6 +74,8 @@ class JournalClient {
                                             std::vector<DataChecksums::Taken>& to) = 0;
   // The checkpoint counts.
   virtual void checkpoint_durable() noexcept = 0;
+  // There is something to commit, and was nothing before.
+  virtual void uncommitted() noexcept = 0;
 
  protected:
   ~JournalClient() = default;

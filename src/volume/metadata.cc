@@ -100,6 +100,10 @@ void Metadata::edit_extents(Inode& inode, std::uint64_t offset, std::uint64_t co
   const std::size_t before = inode.extents.size();
   unwritten_blocks_ -= inode.extents.unwritten_blocks();
   edit(inode.extents);
+  // Of all inodes together, so that one that takes another's place in memory has none of its.
+  static std::atomic<std::uint64_t> versions{0};
+  inode.map_version.store(versions.fetch_add(1, std::memory_order_relaxed) + 1,
+                          std::memory_order_release);
   unwritten_blocks_ += inode.extents.unwritten_blocks();
   const std::size_t after = inode.extents.size();
   extent_count_ += after - before;  // Modulo 2^64, so a decrease works too.

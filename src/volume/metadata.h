@@ -49,6 +49,9 @@ struct Inode {
 
   mutable RankedMutex map_lock{LockRank::map};
   ExtentMap extents;
+  // Another number after each change of the extents, of any inode; written under map_lock. Who has
+  // looked an extent up may use it without the lock as long as this is what it was.
+  std::atomic<std::uint64_t> map_version{0};
   std::vector<UnconfirmedWrite> unconfirmed;  // Under map_lock. May hold confirmed ones, too.
   std::atomic<std::uint64_t> newest_write_id{0};
 

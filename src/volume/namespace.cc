@@ -129,6 +129,7 @@ void VolumeImpl::release_inode(Inode& inode) noexcept {
   if (inode.open->cached.load(std::memory_order_relaxed) != nullptr) {
     // It may be dirty; then it stays until that is written back.
     ++unused_open_;
+    hook_->set_idle(false);
     let_go_of_unused();
     return;
   }

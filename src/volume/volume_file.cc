@@ -17,7 +17,7 @@ namespace handback {
 
 // --- submission ---
 
-DioRequest VolumeFile::Impl::dio_request(bool tell_start, void* hold) noexcept {
+DioRequest VolumeFile::Impl::dio_request(bool tell_start, void* hold, bool checked) noexcept {
   return {.device = &volume.device(),
           .iomap_ops = this,
           .dio_ops = this,
@@ -25,6 +25,7 @@ DioRequest VolumeFile::Impl::dio_request(bool tell_start, void* hold) noexcept {
           .tell_start = tell_start,
           .guards_data = volume.has_checksums(),
           .publish_in_order = true,
+          .checked = checked,
           .hold = hold};
 }
 
@@ -68,7 +69,7 @@ Outcome VolumeFile::Impl::place_and_start(Kiocb& kiocb, IovView from, void* hold
 
 Outcome VolumeFile::Impl::start_placed(Kiocb& kiocb, IovView from, void* hold) noexcept {
   const bool tell_start = kiocb.is_dsync() && needs_metadata(kiocb, from.length());
-  const Outcome outcome = dio_rw(kiocb, from, dio_request(tell_start, hold));
+  const Outcome outcome = dio_rw(kiocb, from, dio_request(tell_start, hold, true));
   if (!outcome.is_final()) return outcome;
   if (outcome.result() == IoResult::failure(Errc::would_block, IoDetail::gap_unprepared))
     return write_after_tail(*this, kiocb, from, hold);
@@ -78,12 +79,37 @@ Outcome VolumeFile::Impl::start_placed(Kiocb& kiocb, IovView from, void* hold) n
   return outcome;
 }
 
+namespace {
+
+// The extent that this thread found last. Most requests hit the same one again.
+struct LastExtent {
+  const Inode* inode = nullptr;
+  std::uint64_t version = 0;
+  ExtentMap::Lookup found;
+};
+[[gnu::tls_model("initial-exec")]] constinit thread_local LastExtent last_extent;
+
+}  // namespace
+
+ExtentMap::Lookup VolumeFile::Impl::find_extent(std::uint64_t block) const noexcept {
+  LastExtent& last = last_extent;
+  // As if it had been looked up when the version was read: whoever changes extents that a request
+  // could use has drained it, or publishes before the request starts.
+  const bool is_current = last.version == inode.map_version.load(std::memory_order_acquire) ||
+                          planted(PlantedBug::last_extent_kept);
+  if (last.inode == &inode && is_current && block - last.found.offset < last.found.count) [[likely]]
+    return last.found;
+  const std::lock_guard guard(inode.map_lock);
+  const ExtentMap::Lookup found = inode.extents.lookup(block);
+  if (!found.hole) last = {&inode, inode.map_version.load(std::memory_order_relaxed), found};
+  return found;
+}
+
 bool VolumeFile::Impl::needs_metadata(const Kiocb& kiocb, std::uint64_t length) const noexcept {
   if (has(kiocb.ki_flags, KiocbFlags::append)) return true;
   const std::uint64_t end = kiocb.ki_pos + length;
   if (end > size_bytes()) return true;
-  const std::lock_guard guard(inode.map_lock);
-  const ExtentMap::Lookup found = inode.extents.lookup(kiocb.ki_pos / fs_block);
+  const ExtentMap::Lookup found = find_extent(kiocb.ki_pos / fs_block);
   return found.hole || found.extent.unwritten || (found.offset + found.count) * fs_block < end;
 }
 
@@ -95,11 +121,7 @@ bool VolumeFile::Impl::gap_unprepared() const noexcept {
 IoResult VolumeFile::Impl::iomap_begin(Kiocb& /*kiocb*/, const IomapRequest& request,
                                        Iomap* iomap) noexcept {
   const std::uint64_t block = request.offset / fs_block;
-  ExtentMap::Lookup found;
-  {
-    const std::lock_guard guard(inode.map_lock);
-    found = inode.extents.lookup(block);
-  }
+  ExtentMap::Lookup found = find_extent(block);
   bool made = false;
   if (request.write && !found.hole &&
       volume.unconfirmed_in(inode, request.offset, request.offset + request.length) != 0) {

@@ -29,9 +29,10 @@ struct VolumeFile::Impl : IomapOps, DioOps {
   // Takes the position, makes way at the tail if need be, and starts the write. `hold`: what it
   // holds in the page cache, if anything; from here on that ends with the write.
   Outcome place_and_start(Kiocb& kiocb, IovView from, void* hold = nullptr) noexcept;
-  // The same for a write that has its position.
+  // The same for a write that has its position. Requires: dio_check() was ok.
   Outcome start_placed(Kiocb& kiocb, IovView from, void* hold) noexcept;
-  [[nodiscard]] DioRequest dio_request(bool tell_start = false, void* hold = nullptr) noexcept;
+  [[nodiscard]] DioRequest dio_request(bool tell_start = false, void* hold = nullptr,
+                                       bool checked = false) noexcept;
 
   // --- the page cache (buffered.cc) ---
   [[nodiscard]] CachedInode* cached() const noexcept {
@@ -57,6 +58,8 @@ struct VolumeFile::Impl : IomapOps, DioOps {
   }
   // A write has settled or failed.
   virtual void leave_cache(const DioEnd& end) noexcept;
+  // The extent or hole that `block` is in, as of now.
+  [[nodiscard]] ExtentMap::Lookup find_extent(std::uint64_t block) const noexcept;
   // Whether a DSYNC write of these bytes needs metadata to be read back; a guess, which may be
   // wrong by the time the write starts.
   [[nodiscard]] bool needs_metadata(const Kiocb& kiocb, std::uint64_t length) const noexcept;

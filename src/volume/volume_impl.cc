@@ -20,6 +20,7 @@ class VolumeImpl::CommitTimer final : public PollHook {
   void volume_gone() {
     const std::lock_guard guard(lock_);
     volume_ = nullptr;
+    set_idle(false);
   }
 
   std::int64_t run(Issuer& issuer, std::uint64_t now_ns) noexcept override {
@@ -28,10 +29,14 @@ class VolumeImpl::CommitTimer final : public PollHook {
     const std::uint64_t interval = volume_->commit_interval_ns_;
     std::uint64_t oldest = 0;
     bool dirty = false;
+    set_idle(true);
     {
       const std::lock_guard metadata_guard(volume_->metadata_lock_);
       oldest = volume_->journal_.oldest_uncommitted_ns();
       dirty = volume_->page_cache_ != nullptr && volume_->page_cache_->any_dirty();
+      // A file that nobody has open any more may have become clean, and is to go.
+      if (oldest != 0 || dirty || volume_->unused_open_ != 0) set_idle(false);
+      volume_->let_go_of_unused();
     }
     // A file's age is seen to a quarter of the interval.
     std::int64_t due = std::numeric_limits<std::int64_t>::max();
@@ -124,6 +129,10 @@ bool VolumeImpl::checksum_pages(std::size_t count_max, std::vector<DataChecksums
 
 void VolumeImpl::checkpoint_durable() noexcept {
   if (checksums_ != nullptr) checksums_->list_durable();
+}
+
+void VolumeImpl::uncommitted() noexcept {
+  hook_->set_idle(false);
 }
 
 VolumeInfo VolumeImpl::info() const {

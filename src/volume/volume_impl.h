@@ -180,6 +180,7 @@ class VolumeImpl final : private JournalClient {
   void end_snapshot() noexcept override;
   bool checksum_pages(std::size_t count_max, std::vector<DataChecksums::Taken>& to) override;
   void checkpoint_durable() noexcept override;
+  void uncommitted() noexcept override;
 
   // --- with metadata_lock held ---
   // The inode's last user has gone.
