@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <string_view>
 #include <utility>
 
 #include "volume/check.h"
@@ -16,20 +17,32 @@ constexpr const char* unverified =
     "its blocks of data are not verified until they are written again; opening takes the page as "
     "unknown";
 
-// Where the names of files lead.
-absl::flat_hash_map<std::uint64_t, std::string> paths_of(const Metadata& metadata) {
-  absl::flat_hash_map<std::uint64_t, std::string> paths;
-  std::vector<std::pair<const Inode*, std::string>> line{{&metadata.root(), ""}};
-  while (!line.empty()) {
-    const auto [directory, path] = std::move(line.back());
-    line.pop_back();
-    for (const auto& [name, ino] : directory->entries) {
-      const Inode* child = metadata.find(ino);
-      if (child == nullptr || !paths.emplace(ino, path + '/' + name).second) continue;
-      if (child->type == FileType::directory) line.emplace_back(child, path + '/' + name);
-    }
+// A name of each inode that has one. Paths are put together for who asks, and not for all inodes:
+// of directories that lie in one another, all paths are as long as the square of their number.
+struct Name {
+  std::uint64_t directory;
+  std::string_view name;
+};
+using Names = absl::flat_hash_map<std::uint64_t, Name>;
+
+Names names_of(const Metadata& metadata) {
+  Names names;
+  for (const auto& [directory, inode] : metadata.inodes()) {
+    for (const auto& [name, ino] : inode->entries)
+      names.try_emplace(ino, Name{directory, name});
   }
-  return paths;
+  return names;
+}
+
+// Empty for an inode without a name. Requires: a tree, as metadata without refusals is.
+std::string path_of(const Names& names, std::uint64_t ino) {
+  std::vector<std::string_view> upwards;
+  for (auto at = names.find(ino); at != names.end(); at = names.find(at->second.directory))
+    upwards.push_back(at->second.name);
+  std::string path;
+  for (auto name = upwards.rbegin(); name != upwards.rend(); ++name)
+    path.append("/").append(*name);
+  return path;
 }
 
 }  // namespace
@@ -112,7 +125,7 @@ Result<void> VolumeCheck::check_checksums() {
 }
 
 Result<void> VolumeCheck::check_data() {
-  absl::flat_hash_map<std::uint64_t, std::string> paths;
+  Names names;
   for (const auto& [ino, inode] : metadata_->inodes()) {
     for (const auto& [offset, extent] : inode->extents.all()) {
       if (extent.unwritten) continue;
@@ -128,11 +141,11 @@ Result<void> VolumeCheck::check_data() {
           const std::uint32_t known = (*page->second)[index % checksums_per_page];
           if (known == 0 || data_checksum(data.span().subspan(i * fs_block, fs_block)) == known)
             continue;
-          if (paths.empty()) paths = paths_of(*metadata_);
+          if (names.empty()) names = names_of(*metadata_);
           const std::uint64_t from = (offset + at + i) * fs_block;
           findings_.noticed(
               block, "data",
-              fmt::format("inode {} ('{}'), bytes {} to {}", ino, paths[ino], from,
+              fmt::format("inode {} ('{}'), bytes {} to {}", ino, path_of(names, ino), from,
                           from + fs_block - 1),
               "are not as they were written: the checksum does not fit",
               "reading them fails; write them anew from a copy, and check the device");

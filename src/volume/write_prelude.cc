@@ -185,7 +185,8 @@ void tail_failed(VolumeImpl& volume, const TailCleaner& cleaner) noexcept {
 
 Outcome write_after_tail(VolumeFile::Impl& file, Kiocb& kiocb, IovView from, void* hold) noexcept {
   if (kiocb.is_sync()) return write_after_tail_blocking(file, kiocb, from, hold);
-  auto* prelude = new Prelude(file, kiocb, from, hold);
+  // Deletes itself.
+  auto* prelude = std::make_unique<Prelude>(file, kiocb, from, hold).release();
   hold_last_block(file.inode, prelude->range);
   prelude->range.owner = prelude;
   prelude->arrival.run = [](IssuerWork& work) noexcept {
