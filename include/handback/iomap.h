@@ -238,6 +238,8 @@ struct DioRequest {
   bool checked = false;
   // Of a write: what the file has done in its page cache for it; DioEnd gives it back.
   void* hold = nullptr;
+  // Of a write: it makes the file no longer than this, though it may transfer more.
+  std::uint64_t file_end_max = ~std::uint64_t{0};
 };
 
 // Carries the request out: waits in line for its range, maps it, splits it into bios, zeroes around

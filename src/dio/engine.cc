@@ -239,9 +239,9 @@ bool DioEngine::place(RangeEntry& entry, std::uint64_t reserved_end) noexcept {
   }
   entry.offset = dio.offset;
   entry.end = dio.offset + dio.length;
+  entry.file_end = std::min(entry.end, dio.request.file_end_max);
   // Also if a longer one is in flight: this one may be the first to publish a size.
-  entry.extending = dio.request.publish_in_order && entry.end > size;
-  entry.file_end = entry.end;
+  entry.extending = dio.request.publish_in_order && entry.file_end > size;
   dio.size_at_entry = size;
   const std::uint32_t fs_block = dio.request.iomap_ops->fs_block_bytes();
   if (dio.request.guards_data) [[unlikely]] {

@@ -13,11 +13,9 @@ CachedInode::CachedInode(VolumeImpl& volume, Inode& inode, PageCache& cache)
 
 // --- the cache's own I/O ---
 
-std::uint64_t CachedInode::Direct::published_end(const Kiocb& kiocb,
-                                                 const DioEnd& end) const noexcept {
-  const std::uint64_t whole = end.offset + end.bytes;
-  if (planted(PlantedBug::cache_publishes_whole_pages)) return whole;
-  return std::min(whole, static_cast<const PageIo&>(kiocb).valid_end);
+std::uint64_t CachedInode::Direct::file_end_max(const Kiocb& kiocb) const noexcept {
+  if (planted(PlantedBug::cache_publishes_whole_pages)) return ~std::uint64_t{0};
+  return static_cast<const PageIo&>(kiocb).valid_end;
 }
 
 Outcome CachedInode::Named::read_iter(Kiocb& kiocb, IovView to) noexcept {

@@ -26,8 +26,7 @@ class CachedInode final : private CachedFile {
   // The file as the cache reads and writes it: direct, and without looking at the cache.
   struct Direct final : VolumeFile::Impl {
     Direct(VolumeImpl& of, Inode& opened) : VolumeFile::Impl(of, opened, Counted::no) {}
-    [[nodiscard]] std::uint64_t published_end(const Kiocb& kiocb,
-                                              const DioEnd& end) const noexcept override;
+    [[nodiscard]] std::uint64_t file_end_max(const Kiocb& kiocb) const noexcept override;
     [[nodiscard]] bool must_hold() const noexcept override { return false; }
     void leave_cache(const DioEnd& /*end*/) noexcept override {}
   };

@@ -69,7 +69,9 @@ Outcome VolumeFile::Impl::place_and_start(Kiocb& kiocb, IovView from, void* hold
 
 Outcome VolumeFile::Impl::start_placed(Kiocb& kiocb, IovView from, void* hold) noexcept {
   const bool tell_start = kiocb.is_dsync() && needs_metadata(kiocb, from.length());
-  const Outcome outcome = dio_rw(kiocb, from, dio_request(tell_start, hold, true));
+  DioRequest request = dio_request(tell_start, hold, true);
+  request.file_end_max = file_end_max(kiocb);
+  const Outcome outcome = dio_rw(kiocb, from, request);
   if (!outcome.is_final()) return outcome;
   if (outcome.result() == IoResult::failure(Errc::would_block, IoDetail::gap_unprepared))
     return write_after_tail(*this, kiocb, from, hold);
@@ -246,7 +248,7 @@ Outcome VolumeFile::Impl::end_io(Kiocb& kiocb, const DioEnd& end) noexcept {
 }
 
 IoResult VolumeFile::Impl::write_ended(Kiocb& kiocb, const DioEnd& end) noexcept {
-  const std::uint64_t end_offset = published_end(kiocb, end);
+  const std::uint64_t end_offset = std::min(end.offset + end.bytes, file_end_max(kiocb));
   IoResult result = end.result;
   if (result.ok()) {
     // A pure overwrite inside the file changes nothing, and may be here in device context.

@@ -51,10 +51,9 @@ struct VolumeFile::Impl : IomapOps, DioOps {
   Result<void> tell_write_back_errors();
   // Where the file ends for its users.
   [[nodiscard]] std::uint64_t visible_size() const noexcept;
-  // What the write of a request that has ended published.
-  [[nodiscard]] virtual std::uint64_t published_end(const Kiocb& /*kiocb*/,
-                                                    const DioEnd& end) const noexcept {
-    return end.offset + end.bytes;
+  // A write publishes no end of the file behind this.
+  [[nodiscard]] virtual std::uint64_t file_end_max(const Kiocb& /*kiocb*/) const noexcept {
+    return ~std::uint64_t{0};
   }
   // A write has settled or failed.
   virtual void leave_cache(const DioEnd& end) noexcept;
