@@ -153,6 +153,15 @@ TEST(Buffered, TruncationTakesTheCachedTail) {
   EXPECT_THAT(rig.get(*file, block + 100, block), ElementsAreArray(zeros(block - 100)));
 }
 
+TEST(Buffered, PreallocationThatExtendsDoesNotCutWhatIsInTheCacheOnly) {
+  Buffered rig;
+  auto file = rig.create("/f");
+  EXPECT_EQ(rig.put(*file, 5 * block, bytes("far behind")), IoResult::success(10));
+  must(file->preallocate(*rig.issuer, 0, 2 * block, {.extend_size = true}));
+  EXPECT_EQ(file->size(), 5 * block + 10);
+  EXPECT_THAT(rig.get(*file, 5 * block, 100), ElementsAreArray(bytes("far behind")));
+}
+
 TEST(Buffered, PunchedHolesReadAsZerosFromTheCacheToo) {
   Buffered rig;
   auto file = rig.create("/f");

@@ -411,11 +411,12 @@ Result<void> VolumeFile::Impl::truncate(Issuer& issuer, std::uint64_t size, Resi
     from = round_down(std::min(size, size_bytes()), fs_block);
     drain.emplace(inode.open->inflight, issuer, from, ~std::uint64_t{0});
   } while (round_down(std::min(size, size_bytes()), fs_block) < from);
-  const std::uint64_t old_size = size_bytes();
-  if (resize == Resize::at_least && size <= old_size &&
+  // What buffered writes have put behind the published end counts, too.
+  if (resize == Resize::at_least && size <= visible_size() &&
       !planted(PlantedBug::preallocate_cuts_the_file)) {
     return {};
   }
+  const std::uint64_t old_size = size_bytes();
   // The tail may be zeroed in place, now or later.
   if (auto confirmed = volume.wait_until_confirmed(issuer, inode); !confirmed) return confirmed;
   if (size > old_size && inode.open->tail_unclean.load(std::memory_order_relaxed)) {
