@@ -21,7 +21,7 @@ void add_load_options(CLI::App& command, LoadOptions* options) {
                   fmt::format("Runs of each kind at each depth; default {}", options->repeats))
       ->type_name("R");
   add_size_option(command, "--size", &options->file_bytes,
-                  fmt::format("Bytes to overwrite; default {}M", options->file_bytes >> 20));
+                  fmt::format("Bytes of the file; default {}M", options->file_bytes >> 20));
 }
 
 void add_bench_command(CLI::App& app, Context& context) {
@@ -33,6 +33,7 @@ void add_bench_command(CLI::App& app, Context& context) {
                         .footer = ""});
   bench->require_subcommand(1);
   add_append_bench(*bench, context);
+  add_buffered_bench(*bench, context);
   add_completions_bench(*bench, context);
   add_durable_bench(*bench, context);
   add_overwrite_bench(*bench, context);

@@ -7,6 +7,7 @@
 namespace tool {
 
 void add_append_bench(CLI::App& bench, Context& context);
+void add_buffered_bench(CLI::App& bench, Context& context);
 void add_completions_bench(CLI::App& bench, Context& context);
 void add_durable_bench(CLI::App& bench, Context& context);
 void add_overwrite_bench(CLI::App& bench, Context& context);

@@ -41,7 +41,8 @@ BenchTarget::BenchTarget(const BenchTargetOptions& options) {
     description_ = "the null device, without a volume";
     memory.size_bytes = options.file_bytes;
     device_ = handback::make_null_device(memory);
-    file_ = handback::make_device_file(*device_);
+    device_file_ = handback::make_device_file(*device_);
+    file_ = device_file_.get();
   } else if (options.device == "mem") {
     kind_ = "mem";
     description_ = "a volume on the memory device";
@@ -99,12 +100,23 @@ void BenchTarget::make_volume(const std::string& what, std::uint64_t file_bytes,
       handback::Volume::format(*issuer_, *device_, {.label = bench_label, .overwrite = overwrite}),
       what);
   volume_ = value_of(handback::Volume::open(*issuer_, *device_), what);
-  file_ = make_written_file(*volume_, *issuer_, file_bytes);
+  volume_file_ = make_written_file(*volume_, *issuer_, file_bytes);
+  file_ = volume_file_.get();
   stop_bench_if_interrupted();
 }
 
+void BenchTarget::reopen(const handback::VolumeOptions& options) {
+  volume_file_.reset();
+  value_of(volume_->close(*issuer_), description_);
+  volume_.reset();
+  volume_ = value_of(handback::Volume::open(*issuer_, *device_, options), description_);
+  volume_file_ = open_written_file(*volume_, *issuer_);
+  file_ = volume_file_.get();
+}
+
 BenchTarget::~BenchTarget() {
-  file_.reset();
+  volume_file_.reset();
+  device_file_.reset();
   if (volume_ != nullptr) {
     // The file goes with it; nobody reads it again.
     const auto ignored = volume_->close(*issuer_);

@@ -30,6 +30,14 @@ class BenchTarget {
 
   [[nodiscard]] handback::BlockDevice& device() { return *device_; }
   [[nodiscard]] handback::File& file() { return *file_; }
+  // The issuer that opened the volume; of the thread that made this.
+  [[nodiscard]] handback::Issuer& issuer() { return *issuer_; }
+  // Of a volume, so not of "null".
+  [[nodiscard]] handback::VolumeFile& volume_file() { return *volume_file_; }
+
+  // Closes the volume and opens it with other options, with nothing in its page cache: file() is
+  // another one then. Requires: not "null", nothing in flight. Throws Failure.
+  void reopen(const handback::VolumeOptions& options);
   // Which part of a page or plot this is about, without paths: "null", "mem", "host-file", ...
   [[nodiscard]] const std::string& kind() const { return kind_; }
   // "a host file on ext4, by io_uring"
@@ -46,7 +54,9 @@ class BenchTarget {
   std::unique_ptr<handback::BlockDevice> device_;
   std::unique_ptr<handback::Issuer> issuer_;
   std::unique_ptr<handback::Volume> volume_;
-  std::unique_ptr<handback::File> file_;
+  std::unique_ptr<handback::File> device_file_;
+  std::unique_ptr<handback::VolumeFile> volume_file_;
+  handback::File* file_ = nullptr;  // One of these.
 };
 
 }  // namespace tool

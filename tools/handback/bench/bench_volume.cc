@@ -36,15 +36,20 @@ std::uint64_t bench_volume_bytes(std::uint64_t file_bytes) {
   return file_bytes + file_bytes / 16 + volume_overhead_bytes;
 }
 
-std::unique_ptr<handback::File> make_written_file(handback::Volume& volume,
-                                                  handback::Issuer& issuer,
-                                                  std::uint64_t file_bytes) {
+std::unique_ptr<handback::VolumeFile> make_written_file(handback::Volume& volume,
+                                                        handback::Issuer& issuer,
+                                                        std::uint64_t file_bytes) {
   auto file = value_of(volume.open_file(issuer, bench_file_path,
                                         {.create = true, .exclusive = true, .truncate = false}),
                        bench_file_path);
   write_whole(issuer, *file, file_bytes);
   value_of(volume.sync(issuer), bench_file_path);
   return file;
+}
+
+std::unique_ptr<handback::VolumeFile> open_written_file(handback::Volume& volume,
+                                                        handback::Issuer& issuer) {
+  return value_of(volume.open_file(issuer, bench_file_path), bench_file_path);
 }
 
 }  // namespace tool

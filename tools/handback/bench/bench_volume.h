@@ -12,8 +12,11 @@ namespace tool {
 
 // Makes the file and writes every block once, durably, so that later writes are pure overwrites.
 // Throws Failure.
-[[nodiscard]] std::unique_ptr<handback::File> make_written_file(handback::Volume& volume,
-                                                                handback::Issuer& issuer,
-                                                                std::uint64_t file_bytes);
+[[nodiscard]] std::unique_ptr<handback::VolumeFile> make_written_file(handback::Volume& volume,
+                                                                      handback::Issuer& issuer,
+                                                                      std::uint64_t file_bytes);
+// That file, in a volume that was opened again. Throws Failure.
+[[nodiscard]] std::unique_ptr<handback::VolumeFile> open_written_file(handback::Volume& volume,
+                                                                      handback::Issuer& issuer);
 
 }  // namespace tool

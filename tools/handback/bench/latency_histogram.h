@@ -14,6 +14,12 @@ class LatencyHistogram {
     ++count_;
   }
 
+  void add_all(const LatencyHistogram& other) noexcept {
+    for (unsigned i = 0; i < counts_.size(); ++i)
+      counts_[i] += other.counts_[i];
+    count_ += other.count_;
+  }
+
   [[nodiscard]] std::uint64_t count() const noexcept { return count_; }
 
   // The lower edge of the bucket that holds the sample at `fraction` (0.5: the median); 0 if there

@@ -23,16 +23,22 @@ bool MeasuredWindow::close(std::uint64_t now_ns) noexcept {
   return true;
 }
 
-RunResult MeasuredWindow::result() const noexcept {
+RunResult result_of(const LatencyHistogram& latencies, std::uint64_t requests_each,
+                    std::uint64_t elapsed_ns, const ProcessCost& before,
+                    const ProcessCost& after) noexcept {
   RunResult result;
-  result.requests = latencies_.count();
-  result.elapsed_ns = closed_ns_ - opened_ns_;
-  result.p50_ns = latencies_.quantile_ns(0.5);
-  result.p99_ns = latencies_.quantile_ns(0.99);
-  result.p999_ns = latencies_.quantile_ns(0.999);
-  result.cost.cpu_ns = cost_closed_.cpu_ns - cost_opened_.cpu_ns;
-  result.cost.ctx_switches = cost_closed_.ctx_switches - cost_opened_.ctx_switches;
+  result.requests = latencies.count() * requests_each;
+  result.elapsed_ns = elapsed_ns;
+  result.p50_ns = latencies.quantile_ns(0.5);
+  result.p99_ns = latencies.quantile_ns(0.99);
+  result.p999_ns = latencies.quantile_ns(0.999);
+  result.cost.cpu_ns = after.cpu_ns - before.cpu_ns;
+  result.cost.ctx_switches = after.ctx_switches - before.ctx_switches;
   return result;
+}
+
+RunResult MeasuredWindow::result() const noexcept {
+  return result_of(latencies_, 1, closed_ns_ - opened_ns_, cost_opened_, cost_closed_);
 }
 
 }  // namespace tool

@@ -31,6 +31,12 @@ struct RunResult {
   }
 };
 
+// Of a load that keeps its own window: latencies, each of so many requests, and what was used
+// between its edges.
+[[nodiscard]] RunResult result_of(const LatencyHistogram& latencies, std::uint64_t requests_each,
+                                  std::uint64_t elapsed_ns, const ProcessCost& before,
+                                  const ProcessCost& after) noexcept;
+
 class MeasuredWindow {
  public:
   // Ends before `open_from_ns` are warm-up.
