@@ -77,12 +77,17 @@ class Bench {
                .order_cache_bytes = std::max(file_bytes / 16, megabyte)};
     double load_average = 0;
     if (getloadavg(&load_average, 1) == 1) result_.load_average = load_average;
-    const std::uint64_t kinds = 3 + (options_.load.depths.size() * 3) + 5;
-    const std::uint64_t plain_kinds = 1 + options_.load.depths.size() + 2;
-    runs_ = (kinds + (plain_ ? plain_kinds : 0)) * options_.load.repeats;
-    measure_hits();
-    measure_misses();
-    measure_in_order();
+    const auto chosen = [this](const char* load) {
+      return std::find(options_.loads.begin(), options_.loads.end(), load) != options_.loads.end();
+    };
+    const std::uint64_t depths = options_.load.depths.size();
+    const std::uint64_t host = plain_ ? 1 : 0;
+    runs_ = options_.load.repeats *
+            ((chosen("hits") ? 3 + host : 0) + (chosen("misses") ? depths * (3 + host) : 0) +
+             (chosen("order") ? 5 + 2 * host : 0));
+    if (chosen("hits")) measure_hits();
+    if (chosen("misses")) measure_misses();
+    if (chosen("order")) measure_in_order();
     return std::move(result_);
   }
 

@@ -15,6 +15,7 @@ struct BufferedOptions {
   std::string device = "mem";  // Or a path, as for BenchTarget.
   bool overwrite_device = false;
   std::string against;  // A folder; empty: without the host's file system.
+  std::vector<std::string> loads{"hits", "misses", "order"};  // Which to measure.
   LoadOptions load{.depths = {1, 8, 32}, .seconds = 0.5, .repeats = 7};
 };
 

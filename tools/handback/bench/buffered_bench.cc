@@ -56,8 +56,9 @@ void add_buffered_bench(CLI::App& bench, Context& context) {
        .name = "buffered",
        .description =
            "Buffered reads and writes, against direct ones, threads and the host's cache",
-       .usage = "bench buffered [--volume mem|PATH] [--against DIR] [--qd 1,8,32] [--seconds S]\n"
-                "                               [--repeats R] [--size SIZE] [--markdown FILE] "
+       .usage = "bench buffered [--volume mem|PATH] [--against DIR] [--only LOAD] [--qd 1,8,32]\n"
+                "                               [--seconds S] [--repeats R] [--size SIZE] "
+                "[--markdown FILE] "
                 "[--json]",
        .footer =
            R"(Three loads, whose ways take turns within each repeat; every ratio is of two runs
@@ -68,7 +69,7 @@ of the same repeat:
             them in flight: buffered ones that wait in their wait entries, direct
             ones, buffered ones of as many threads that block, and the host's
             buffered reads through io_uring
-  in order  reads with read-ahead, and writes with an fsync after each 16 MiB
+  order     reads with read-ahead, and writes with an fsync after each 16 MiB
 
 A PATH that does not exist becomes a host file and is removed at the end; with
 --overwrite-device it is a block device that is blank. The file that is made in DIR
@@ -87,6 +88,10 @@ Examples:
       ->add_option("--against", options.against,
                    "A folder on the host's file system, to compare with")
       ->type_name("DIR");
+  command->add_option("--only", options.loads, "Of hits, misses and order; default: all")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"hits", "misses", "order"}))
+      ->type_name("LOAD");
   add_load_options(*command, &options.load);
   command
       ->add_option("--markdown", arguments->markdown,

@@ -93,6 +93,7 @@ std::vector<LoadTable> tables_of(const BufferedResult& result) {
                              p99_us, whole(cpu_ns(row) * 1024 / row.bytes), over});
     }
   }
+  std::erase_if(tables, [](const LoadTable& of) { return of.rows.empty(); });
   return tables;
 }
 
