@@ -127,10 +127,19 @@ class AddressSpace : public DirtySpaceHook {
   void start_ahead_of(ReadaheadState& ahead, std::uint64_t index, std::uint64_t count, bool drop,
                       Kiocb& kiocb) noexcept;
   void let_go(std::uint64_t index) noexcept;
-  // Reads pages from `index` on, as many as are missing there, up to `count`. Without the lock.
-  // would_block: there is no memory, or no record, now.
-  IoResult start_read(std::uint64_t index, std::uint64_t count, bool drop,
-                      Issuer::Impl& executor) noexcept;
+  static constexpr std::uint64_t no_page = ~std::uint64_t{0};
+  struct ReadPages {
+    std::uint64_t index = 0;
+    std::uint64_t count = 1;
+    bool drop = false;             // DONTCACHE.
+    std::uint64_t mark = no_page;  // Gets Page::marks_readahead.
+  };
+  // Reads pages from an index on, as many as are missing there, up to a count. Takes the lock over
+  // and lets go of it. would_block: there is no memory, or no record, now. NotFinal: `wait` is
+  // armed for the end of the first page's read. Success: look again, the page is there, on its way,
+  // or (without `wait`) its read was started.
+  Outcome start_read(PageCacheLock& guard, const ReadPages& what, WaitPage* wait,
+                     Issuer::Impl& executor) noexcept;
   static void read_ended(IssuerWork& work) noexcept;
   static void end_read(PageRead& read, IoResult result) noexcept;
   // Pages to read from `index` on, for a read of `count`; moves the handle's window. Lock held.

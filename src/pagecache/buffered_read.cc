@@ -167,14 +167,18 @@ Outcome AddressSpace::drive_read(Kiocb& kiocb, IovView to, ReadaheadState& ahead
         read_ahead_from(ahead, index, std::max<std::uint64_t>(1, last - index)), file_end - index);
     const bool marks = wanted > last - index;
     ahead.next = index + std::min<std::uint64_t>(wanted, PageRead::pages_max);
-    guard.unlock();
-    Issuer::Impl& executor = Issuer::Impl::executor(kiocb.issuer->impl());
-    const IoResult started = start_read(index, wanted, drop, executor);
+    // Before it is armed; from then on the request may be somebody else's.
+    if (wait != nullptr) kiocb.ki_flags = flags & ~KiocbFlags::nowait;
+    // The next stretch is started when the reader comes to where this one was asked for.
+    const Outcome outcome = start_read(
+        guard, {.index = index, .count = wanted, .drop = drop, .mark = marks ? last : no_page},
+        wait, Issuer::Impl::executor(kiocb.issuer->impl()));
+    if (!outcome.is_final()) return NotFinal{};
+    const IoResult started = outcome.result();
     if (started.code() == Errc::would_block && wait != nullptr) {
       // No memory, or no record: wait for one that comes back.
       guard.lock();
       if (cache.memory_will_come()) {
-        kiocb.ki_flags = flags & ~KiocbFlags::nowait;
         cache.for_memory.arm(*wait, cache);
         return NotFinal{};
       }
@@ -185,10 +189,6 @@ Outcome AddressSpace::drive_read(Kiocb& kiocb, IovView to, ReadaheadState& ahead
     }
     if (!started.ok()) return stop(started);
     guard.lock();
-    if (marks) {
-      // The next stretch is started when the reader comes to where this one was asked for.
-      if (Page* mark = cache.find(*this, last); mark != nullptr) mark->marks_readahead = true;
-    }
   }
   guard.unlock();
   return IoResult::success(so_far());
@@ -199,12 +199,13 @@ void AddressSpace::start_ahead_of(ReadaheadState& ahead, std::uint64_t index, st
   const std::uint64_t file_end = (size() + page_bytes - 1) / page_bytes;
   if (index >= file_end) return;
   count = std::min<std::uint64_t>({count, file_end - index, PageRead::pages_max});
-  const IoResult started =
-      start_read(index, count, drop, Issuer::Impl::executor(kiocb.issuer->impl()));
-  if (!started.ok()) return;
-  const PageCacheLock guard(cache);
+  PageCacheLock guard(cache);
+  const Outcome started =
+      start_read(guard, {.index = index, .count = count, .drop = drop, .mark = index}, nullptr,
+                 Issuer::Impl::executor(kiocb.issuer->impl()));
+  if (!started.result().ok()) return;
+  guard.lock();
   ahead.next = index + count;
-  if (Page* mark = cache.find(*this, index); mark != nullptr) mark->marks_readahead = true;
 }
 
 // DONTCACHE: a page that such a read brought in goes when it was read to its end.

@@ -288,8 +288,8 @@ Outcome BufferedWrite::copy_pages() noexcept {
     const bool fresh = page == nullptr || !page->uptodate;
     if (fresh && !whole && !beyond) {
       if (nowait()) return content_with_less(guard);
-      guard.unlock();
-      const IoResult started = space.start_read(index, 1, false, executor());
+      const IoResult started =
+          space.start_read(guard, {.index = index}, nullptr, executor()).result();
       if (started.code() == Errc::would_block) {
         guard.lock();
         if (!cache.memory_will_come()) {

@@ -73,12 +73,16 @@ PageCacheCounters PageCache::counters() const noexcept {
 
 // --- memory ---
 
+bool PageCache::has_memory_for(std::uint64_t count) const noexcept {
+  return free_.size() >= count ||
+         (slabs_taken_ == budget_.slabs && !planted(PlantedBug::cache_memory_unbounded));
+}
+
 void PageCache::prepare_memory(std::uint64_t count) noexcept {
   for (;;) {
     {
       const PageCacheLock guard(*this);
-      if (free_.size() >= count) return;
-      if (slabs_taken_ == budget_.slabs && !planted(PlantedBug::cache_memory_unbounded)) return;
+      if (has_memory_for(count)) return;
       ++slabs_taken_;
     }
     auto slab = std::make_unique<Slab>();
@@ -94,7 +98,7 @@ void PageCache::prepare_memory(std::uint64_t count) noexcept {
 void PageCache::prepare_read_record() noexcept {
   {
     const PageCacheLock guard(*this);
-    if (free_reads_ != nullptr || reads_taken_ == budget_.reads) return;
+    if (has_read_record()) return;
     ++reads_taken_;
   }
   auto read = std::make_unique<PageRead>();

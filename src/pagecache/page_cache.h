@@ -72,6 +72,10 @@ class PageCache final : public PageWaitSource {
   // Takes memory from the host, up to the bound, if fewer than `count` pages are free. Without the
   // lock. It is only a preparation: the pages may be somebody else's right after.
   void prepare_memory(std::uint64_t count) noexcept;
+  // Whether prepare_memory(count) and prepare_read_record() have nothing to do. With the lock.
+  [[nodiscard]] bool is_prepared_for_read(std::uint64_t count) const noexcept {
+    return has_memory_for(count) && has_read_record();
+  }
 
   // Of some file with dirty pages. False: none can be started. Without the lock.
   bool start_any_write_back(Issuer::Impl& executor) noexcept;
@@ -125,6 +129,11 @@ class PageCache final : public PageWaitSource {
  private:
   struct Slab;
   void free_page(Page& page) noexcept;
+  // Of what the host gives: that much is free, or no more may be taken.
+  [[nodiscard]] bool has_memory_for(std::uint64_t count) const noexcept;
+  [[nodiscard]] bool has_read_record() const noexcept {
+    return free_reads_ != nullptr || reads_taken_ == budget_.reads;
+  }
 
   // How the bound is split: what copies for write-back and records of reads take at most, then
   // slabs of pages with their part of the index.
@@ -173,11 +182,8 @@ class PageCacheLock {
     if (!held_) return;
     held_ = false;
     cache_.lock.unlock();
-    for (WaitPage*& list : to_wake_) {
-      WaitPage* taken = list;
-      list = nullptr;
-      if (taken != nullptr) PageWaitList::wake_all(taken);
-    }
+    for (unsigned i = 0; i < woken_; ++i)
+      PageWaitList::wake_all(to_wake_[i]);
     woken_ = 0;
   }
   // Everybody in the list, once the lock is released.

@@ -35,26 +35,34 @@ void PageIo::prepare(AddressSpace& of, Issuer::Impl& issuer_of, std::uint64_t of
 
 // The same page may have been asked for, read or taken by others since the caller looked: what is
 // there is left alone.
-IoResult AddressSpace::start_read(std::uint64_t index, std::uint64_t count, bool drop,
-                                  Issuer::Impl& executor) noexcept {
-  count = std::min<std::uint64_t>(count, PageRead::pages_max);
-  cache.prepare_memory(count);
-  cache.prepare_read_record();
-  PageCacheLock guard(cache);
-  Page* first = cache.find(*this, index);
-  if (first != nullptr && (first->uptodate || first->reading || first->content.in_use())) return {};
+Outcome AddressSpace::start_read(PageCacheLock& guard, const ReadPages& what, WaitPage* wait,
+                                 Issuer::Impl& executor) noexcept {
+  const std::uint64_t count = std::min<std::uint64_t>(what.count, PageRead::pages_max);
+  if (!cache.is_prepared_for_read(count)) [[unlikely]] {
+    guard.unlock();
+    cache.prepare_memory(count);
+    cache.prepare_read_record();
+    guard.lock();
+  }
+  const auto end = [&guard](IoResult result) -> Outcome {
+    guard.unlock();
+    return result;
+  };
+  Page* first = cache.find(*this, what.index);
+  if (first != nullptr && (first->uptodate || first->reading || first->content.in_use()))
+    return end({});
   PageRead* read = cache.take_read();
-  if (read == nullptr) return IoResult::failure(Errc::would_block);
+  if (read == nullptr) return end(IoResult::failure(Errc::would_block));
   read->count = 0;
   while (read->count < count) {
-    const std::uint64_t at = index + read->count;
+    const std::uint64_t at = what.index + read->count;
     Page* page = read->count == 0 ? first : cache.find(*this, at);
     if (page != nullptr && (page->uptodate || page->busy() || page->content.in_use())) break;
     if (page == nullptr) page = cache.take(*this, at);
     if (page == nullptr) break;
     page->reading = true;
     page->stale = false;
-    page->drop = drop;
+    page->drop = what.drop;
     page->marks_readahead = false;
     read->pages[read->count] = page;
     read->segments[read->count] = iovec{page->data, page_bytes};
@@ -62,18 +70,29 @@ IoResult AddressSpace::start_read(std::uint64_t index, std::uint64_t count, bool
   }
   if (read->count == 0) {
     cache.give_back(*read);
-    return IoResult::failure(Errc::would_block);
+    return end(IoResult::failure(Errc::would_block));
   }
+  if (what.mark != no_page) {
+    if (Page* mark = cache.find(*this, what.mark); mark != nullptr) mark->marks_readahead = true;
+  }
+  if (wait != nullptr) read->pages[0]->waiters.arm(*wait, cache);
   reading_ += read->count;
   cache.counts.pages_read += read->count;
   guard.unlock();
 
   executor.begin_background();
-  read->prepare(*this, executor, index * page_bytes, KiocbFlags::none, &AddressSpace::read_ended);
+  read->prepare(*this, executor, what.index * page_bytes, KiocbFlags::none,
+                &AddressSpace::read_ended);
   const Outcome outcome = file.page_io(*read, IovView{read->segments, read->count});
-  if (!outcome.is_final()) return {};
+  if (!outcome.is_final()) {
+    // From here on somebody may be reading with the entry already.
+    if (wait != nullptr) return NotFinal{};
+    return IoResult{};
+  }
   const IoResult result = outcome.result();
+  const bool woken = wait != nullptr && !cache.cancel(*wait);
   end_read(*read, result);
+  if (woken) return NotFinal{};
   return result.ok() ? IoResult{} : result;
 }
 
