@@ -319,10 +319,9 @@ bool Issuer::Impl::run_work() noexcept {
       work.run(work);
     }
   };
-  run_all(local_notifications_.take());
+  // Notifications last: what the work has woken on this thread (a buffered read whose page has
+  // come) goes on at once, without another look at the devices in between.
   run_all(local_work_.take());
-  // What the work has woken on this thread (a buffered read whose page has come) goes on at once,
-  // without another look at the devices in between.
   run_all(local_notifications_.take());
   return true;
 }
