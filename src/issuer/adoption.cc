@@ -16,7 +16,7 @@
 namespace handback {
 namespace {
 
-thread_local Issuer::Impl* executor_now = nullptr;
+[[gnu::tls_model("initial-exec")]] constinit thread_local Issuer::Impl* executor_now = nullptr;
 
 }  // namespace
 
