@@ -179,15 +179,11 @@ AddressSpace::Flush AddressSpace::begin_flush(std::uint64_t offset, std::uint64_
 
 Outcome AddressSpace::flush_step(const Flush& flush, CacheTask& task) noexcept {
   for (;;) {
-    {
-      // Before another try at what has just failed.
-      const PageCacheLock guard(cache);
-      if (errors_ != flush.errors) return error_;
-    }
     const Started started = start_one(flush.offset, flush.end, flush.epoch, true, task.executor());
-    if (started == Started::started) continue;
     PageCacheLock guard(cache);
-    if (errors_ != flush.errors) continue;
+    // Also of one that failed as it was started, and would again.
+    if (errors_ != flush.errors) return error_;
+    if (started == Started::started) continue;
     if (started == Started::others_start) {
       if (!starting_) continue;
       for_starting_.arm(task.wait, cache);

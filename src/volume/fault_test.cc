@@ -75,6 +75,18 @@ TEST_F(VolumeFaults, AFailedFlushIsTerminalAndNotRetried) {
   file_.reset();
 }
 
+TEST_F(VolumeFaults, WhatBufferedWritesLeftIsNotTriedForEverOnceTheLogHasFailed) {
+  create();
+  Aiocb aiocb;
+  aiocb.prepare_buffered_write(*file_, 0, data_.span());
+  ASSERT_TRUE(issuer_->run(aiocb).ok());
+  auto other = must(volume_->open_file(*issuer_, "/b", {.create = true}));
+  device_->fail(BioOp::write, 1, IoResult::host_failure(eio));
+  EXPECT_TRUE(is_error(other->fsync(*issuer_), Errc::io));
+  EXPECT_TRUE(is_error(file_->close(*issuer_), Errc::poisoned));
+  EXPECT_EQ(volume_->info().page_cache.pages_dirty, 1U);
+}
+
 // A flush that failed once may succeed the second time although the cache has dropped what it held:
 // nothing that was in it may be called durable ever after, and nothing more may be written.
 TEST(VolumeFlushOnlyFaults, AFlushThatFailsOnceIsTerminalForTheAppendThatNeededItAndAllThatFollow) {
