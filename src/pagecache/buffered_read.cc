@@ -116,6 +116,7 @@ Outcome AddressSpace::drive_read(Kiocb& kiocb, IovView to, ReadaheadState& ahead
     const std::uint64_t index = at / page_bytes;
     Page* page = cache.find(*this, index);
     if (page != nullptr && page->uptodate) [[likely]] {
+      __builtin_prefetch(page->data + at % page_bytes);
       // Looked at with the page in hand: a truncation moves the end first, and then takes the
       // pages.
       const std::uint64_t end = size();

@@ -43,10 +43,12 @@ class PageContent {
   std::atomic<std::uint32_t> state_{0};
 };
 
-struct Page {
-  std::byte* data = nullptr;
+// What a hit looks at comes first and is one cache line.
+struct alignas(64) Page {
   AddressSpace* space = nullptr;  // Null: free.
   std::uint64_t index = 0;        // Of the file's pages.
+  boost::intrusive::unordered_set_member_hook<> in_index;
+  std::byte* data = nullptr;
 
   PageContent content;
   bool uptodate = false;         // The bytes are the file's.
@@ -59,18 +61,18 @@ struct Page {
   bool marks_readahead = false;  // Whoever gets here starts the next stretch.
   std::uint8_t uses = 0;         // For eviction: capped.
   enum class Queue : std::uint8_t { none, small, main } queue = Queue::none;
-  std::uint64_t dirty_epoch = 0;  // When it became dirty (AddressSpace::epoch).
-
   PageWaitList waiters;  // For the end of the read.
 
-  boost::intrusive::unordered_set_member_hook<> in_index;
+  std::uint64_t dirty_epoch = 0;                  // When it became dirty (AddressSpace::epoch).
   boost::intrusive::list_member_hook<> in_queue;  // Of eviction, or of free pages.
   boost::intrusive::list_member_hook<> in_space;
-  boost::intrusive::set_member_hook<> in_dirty;
+  boost::intrusive::set_member_hook<boost::intrusive::optimize_size<true>> in_dirty;
 
   [[nodiscard]] std::uint64_t offset() const noexcept { return index * page_bytes; }
   [[nodiscard]] bool busy() const noexcept { return reading || writeback; }
 };
+
+static_assert(sizeof(Page) == 128);
 
 using PageQueue = boost::intrusive::list<
     Page,
@@ -84,7 +86,10 @@ struct PageIndexOf {
   [[nodiscard]] type operator()(const Page& page) const noexcept { return page.index; }
 };
 using DirtyPages = boost::intrusive::set<
-    Page, boost::intrusive::member_hook<Page, boost::intrusive::set_member_hook<>, &Page::in_dirty>,
+    Page,
+    boost::intrusive::member_hook<
+        Page, boost::intrusive::set_member_hook<boost::intrusive::optimize_size<true>>,
+        &Page::in_dirty>,
     boost::intrusive::key_of_value<PageIndexOf>>;
 
 // How pages are found: by file and index.
