@@ -313,16 +313,19 @@ bool Issuer::Impl::run_handed_back() noexcept {
 bool Issuer::Impl::run_work() noexcept {
   if (local_work_.empty() && local_notifications_.empty()) return false;
   const ContextScope scope(Context::issuer);
-  const auto run_all = [](LocalQueue<IssuerWork> batch) {
-    while (!batch.empty()) {
-      IssuerWork& work = batch.pop();
-      work.run(work);
-    }
-  };
-  // Notifications last: what the work has woken on this thread (a buffered read whose page has
-  // come) goes on at once, without another look at the devices in between.
-  run_all(local_work_.take());
-  run_all(local_notifications_.take());
+  // What the work wakes here, a buffered read whose page has come, goes on in the next turn: after
+  // another look at the devices, which finds what has ended meanwhile, so that what these reads
+  // start next is handed over together.
+  LocalQueue<IssuerWork> notifications = local_notifications_.take();
+  LocalQueue<IssuerWork> batch = local_work_.take();
+  while (!notifications.empty()) {
+    IssuerWork& work = notifications.pop();
+    work.run(work);
+  }
+  while (!batch.empty()) {
+    IssuerWork& work = batch.pop();
+    work.run(work);
+  }
   return true;
 }
 
