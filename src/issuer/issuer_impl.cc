@@ -441,7 +441,8 @@ unsigned Issuer::Impl::wait(std::int64_t timeout_ns) noexcept {
   stuck_patience_ = Patience{.sleep_ns = 400'000};
   stuck_since_ns_ = 0;
   for (;;) {
-    if (!deliverable_.empty()) return deliver_ready();
+    // Before anything else: requests that end while they are submitted never leave a thing to wait
+    // for.
     const std::int64_t hook_due = run_hooks();
     if (!deliverable_.empty()) return deliver_ready();
     if (in_flight() == 0 && background_ == 0 && nothing_ready()) return 0;

@@ -1,4 +1,5 @@
 // Buffered I/O of a volume's files, and its agreement with direct I/O on the same file.
+#include <chrono>
 #include <string_view>
 
 #include "volume/volume_test_support.h"
@@ -194,6 +195,19 @@ TEST(Buffered, ADsyncWriteIsDurableWhenItEnds) {
   rig.open();
   file = rig.reopen("/f");
   EXPECT_THAT(rig.get(*file, 10, 100), ElementsAreArray(bytes("durable")));
+}
+
+// Hits end while they are submitted, so that nobody ever sleeps here.
+TEST(Buffered, WhatIsOldIsWrittenBackBesideBlockingReadsThatAllHit) {
+  Buffered rig;
+  rig.close();
+  rig.open({.commit_interval_ms = 1});
+  auto file = rig.create("/f");
+  EXPECT_EQ(rig.put(*file, 0, bytes("old")), IoResult::success(3));
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (rig.cache().pages_dirty != 0 && std::chrono::steady_clock::now() < until)
+    EXPECT_THAT(rig.get(*file, 0, 3), ElementsAreArray(bytes("old")));
+  EXPECT_EQ(rig.cache().pages_dirty, 0U);
 }
 
 }  // namespace
