@@ -179,6 +179,11 @@ AddressSpace::Flush AddressSpace::begin_flush(std::uint64_t offset, std::uint64_
 
 Outcome AddressSpace::flush_step(const Flush& flush, CacheTask& task) noexcept {
   for (;;) {
+    {
+      // Before another try at what has failed since this looked.
+      const PageCacheLock guard(cache);
+      if (errors_ != flush.errors) return error_;
+    }
     const Started started = start_one(flush.offset, flush.end, flush.epoch, true, task.executor());
     PageCacheLock guard(cache);
     // Also of one that failed as it was started, and would again.
