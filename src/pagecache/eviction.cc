@@ -45,12 +45,12 @@ Page* EvictionQueue::pick() noexcept {
       continue;
     }
     if (page.queue == Page::Queue::small) {
-      if (page.uses > 1) {
+      if (page.uses > 1 && !planted(PlantedBug::cache_scan_evicts_all)) {
         move_to_main(page);
         continue;
       }
       ghost_of(page) = fingerprint(page);
-    } else if (page.uses != 0 && !planted(PlantedBug::cache_scan_evicts_all)) {
+    } else if (page.uses != 0) {
       --page.uses;
       of.splice(of.end(), of, of.iterator_to(page));
       continue;
