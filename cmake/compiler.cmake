@@ -34,6 +34,12 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   endif()
 endif()
 
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # Nobody puts a function of their own in the place of one of ours, so calls within the library need not
+  # ask at run time whose it is, and may be inlined. (clang takes that for granted.)
+  target_compile_options(handback_flags INTERFACE -fno-semantic-interposition)
+endif()
+
 if(HANDBACK_UNITY AND CMAKE_BUILD_TYPE STREQUAL "RelWithDebInfo")
   # Everything about each variable is a third of the compile time; who steps through a program builds it without
   # HANDBACK_UNITY.

@@ -46,7 +46,7 @@ target_include_directories(
   handback PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
                   $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 target_link_libraries(handback PUBLIC ${public_libraries} PRIVATE ${libraries})
-target_link_options(handback PRIVATE LINKER:--no-undefined)
+target_link_options(handback PRIVATE LINKER:--no-undefined LINKER:-Bsymbolic-functions)
 
 include(CMakePackageConfigHelpers)
 set(config_dir ${CMAKE_INSTALL_LIBDIR}/cmake/handback)

@@ -33,7 +33,7 @@ struct Bio {
   std::uint16_t ioprio = 0;
   std::uint32_t length = 0;  // Bytes: the sum of the segments. A multiple of the logical block.
   std::uint64_t addr = 0;    // Byte on the device. A multiple of the logical block.
-  iovec segments[bio_segments_max] = {};
+  iovec segments[bio_segments_max];  // The first segment_count of them.
 
   BioEnd end_io = nullptr;
   void* private_ = nullptr;  // The submitter's.
