@@ -33,6 +33,17 @@ class [[nodiscard]] AsyncIo : private Aiocb {
       : through_(through) {
     prepare_write(file, offset, from, flags, &AsyncIo::delivered, this);
   }
+  struct Buffered {};
+  AsyncIo(Buffered, Issuer& through, File& file, std::uint64_t offset, std::span<std::byte> to,
+          KiocbFlags flags) noexcept
+      : through_(through) {
+    prepare_buffered_read(file, offset, to, flags, &AsyncIo::delivered, this);
+  }
+  AsyncIo(Buffered, Issuer& through, File& file, std::uint64_t offset,
+          std::span<const std::byte> from, KiocbFlags flags) noexcept
+      : through_(through) {
+    prepare_buffered_write(file, offset, from, flags, &AsyncIo::delivered, this);
+  }
 
   [[nodiscard]] bool await_ready() const noexcept { return false; }
   void await_suspend(std::coroutine_handle<> waiting) noexcept {
@@ -59,6 +70,19 @@ inline AsyncIo async_write(Issuer& issuer, File& file, std::uint64_t offset,
                            std::span<const std::byte> from,
                            KiocbFlags flags = KiocbFlags::none) noexcept {
   return AsyncIo(issuer, file, offset, from, flags);
+}
+
+// The same through the file's page cache, of any alignment; flags as Aiocb::prepare_buffered_read()
+// and prepare_buffered_write() take them.
+inline AsyncIo async_buffered_read(Issuer& issuer, File& file, std::uint64_t offset,
+                                   std::span<std::byte> to,
+                                   KiocbFlags flags = KiocbFlags::none) noexcept {
+  return AsyncIo(AsyncIo::Buffered{}, issuer, file, offset, to, flags);
+}
+inline AsyncIo async_buffered_write(Issuer& issuer, File& file, std::uint64_t offset,
+                                    std::span<const std::byte> from,
+                                    KiocbFlags flags = KiocbFlags::none) noexcept {
+  return AsyncIo(AsyncIo::Buffered{}, issuer, file, offset, from, flags);
 }
 
 // A coroutine that starts when it is awaited, or by start(), and gives a T.

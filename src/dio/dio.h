@@ -64,7 +64,9 @@ struct Dio {
   Handoff<> handoff;
   IoResult pending_result;
 
-  DioBio first_bio;
+  // Made when the request has something to transfer.
+  alignas(DioBio) std::byte first_bio_room[sizeof(DioBio)];
+  [[nodiscard]] void* first_bio() noexcept { return first_bio_room; }
 };
 static_assert(sizeof(Dio) <= dio_record_bytes);
 

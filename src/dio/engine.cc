@@ -49,6 +49,9 @@ class DioEngine {
   static IoResult build_mapping(Dio& dio, const Iomap& iomap, std::uint64_t offset,
                                 std::uint32_t length, SegmentCursor& cursor, BioChain& chain,
                                 bool fua) noexcept;
+  static void prepare_bio(Dio& dio, DioBio& bio, std::uint64_t addr, std::uint32_t at,
+                          bool fua) noexcept;
+  static void add_to_chain(BioChain& chain, Bio& bio) noexcept;
   static FuaChoice choose_fua(const Dio& dio, const Iomap& iomap) noexcept;
   static DioBio* new_bio(Dio& dio) noexcept;
   static void bio_end(Bio& bio) noexcept;
@@ -84,16 +87,14 @@ void DioEngine::free_dio(Dio& dio) noexcept {
 DioBio* DioEngine::new_bio(Dio& dio) noexcept {
   if (!dio.first_bio_used) {
     dio.first_bio_used = true;
-    // It may have been part of a try before this one.
-    if (dio.tries != 0) dio.first_bio = DioBio{};
-    return &dio.first_bio;
+    return ::new (dio.first_bio()) DioBio;
   }
   void* record = dio.started->take_bio_record();
-  return record == nullptr ? nullptr : ::new (record) DioBio{};
+  return record == nullptr ? nullptr : ::new (record) DioBio;
 }
 
 void DioEngine::free_bio(Dio& dio, Bio& bio) noexcept {
-  if (&bio != &dio.first_bio) dio.started->give_back_bio_record(&bio);
+  if (&bio != dio.first_bio()) dio.started->give_back_bio_record(&bio);
 }
 
 void DioEngine::free_chain(Dio& dio, BioChain& chain) noexcept {
@@ -126,7 +127,8 @@ Outcome DioEngine::begin(Kiocb& kiocb, IovView iov, const DioRequest& request,
   Issuer::Impl& home = Issuer::Impl::executor(issuer);
   void* record = home.take_dio_record();
   if (record == nullptr) return refuse(kiocb, request, length, IoResult::host_failure(ENOMEM));
-  Dio& dio = *::new (record) Dio{};
+  // Not Dio{}: the room for a bio is not to be cleared.
+  Dio& dio = *::new (record) Dio;
   dio.kiocb = &kiocb;
   dio.issuer = &issuer;
   dio.home = &home;
@@ -446,9 +448,11 @@ void DioEngine::retry(Kiocb& kiocb) noexcept {
 }
 
 FuaChoice DioEngine::choose_fua(const Dio& dio, const Iomap& iomap) noexcept {
+  // The most frequent case, without asking the device and the file.
+  if (!dio.kiocb->is_dsync()) return FuaChoice::none;
   const Geometry& geometry = dio.request.device->geometry();
   return fua_policy(FuaFacts{
-      .dsync = dio.kiocb->is_dsync(),
+      .dsync = true,
       .sync = has(dio.kiocb->ki_flags, KiocbFlags::sync),
       .mapped = iomap.type == IomapType::mapped && !iomap.new_extent && !iomap.shared,
       .dirty = iomap.dirty,
@@ -528,16 +532,20 @@ IoResult DioEngine::build_mapping(Dio& dio, const Iomap& iomap, std::uint64_t of
   std::uint64_t data = length;
   const std::uint32_t transfer_max = dio.request.device->geometry().transfer_bytes_max;
   auto at = static_cast<std::uint32_t>(offset - dio.offset);
+  if (head + tail == 0 && length <= transfer_max && cursor.left_in_segment() >= length) [[likely]] {
+    // One piece of memory, one bio.
+    DioBio* bio = new_bio(dio);
+    if (bio == nullptr) return IoResult::host_failure(ENOMEM);
+    prepare_bio(dio, *bio, addr, at, fua);
+    const iovec piece = cursor.take(length);
+    bio->add_segment(piece.iov_base, piece.iov_len);
+    add_to_chain(chain, *bio);
+    return {};
+  }
   while (head + data + tail != 0) {
     DioBio* bio = new_bio(dio);
     if (bio == nullptr) return IoResult::host_failure(ENOMEM);
-    bio->op = dio.write ? BioOp::write : BioOp::read;
-    bio->fua = fua;
-    bio->ioprio = dio.kiocb->ki_ioprio;
-    bio->addr = addr;
-    bio->at = at;
-    bio->end_io = &DioEngine::bio_end;
-    bio->private_ = &dio;
+    prepare_bio(dio, *bio, addr, at, fua);
     while (bio->segment_count < bio_segments_max && bio->length < transfer_max) {
       const std::uint64_t room = transfer_max - bio->length;
       if (head != 0) {
@@ -558,11 +566,26 @@ IoResult DioEngine::build_mapping(Dio& dio, const Iomap& iomap, std::uint64_t of
       }
     }
     addr += bio->length;
-    (chain.last != nullptr ? chain.last->next : chain.first) = bio;
-    chain.last = bio;
-    ++chain.count;
+    add_to_chain(chain, *bio);
   }
   return {};
+}
+
+void DioEngine::prepare_bio(Dio& dio, DioBio& bio, std::uint64_t addr, std::uint32_t at,
+                            bool fua) noexcept {
+  bio.op = dio.write ? BioOp::write : BioOp::read;
+  bio.fua = fua;
+  bio.ioprio = dio.kiocb->ki_ioprio;
+  bio.addr = addr;
+  bio.at = at;
+  bio.end_io = &DioEngine::bio_end;
+  bio.private_ = &dio;
+}
+
+void DioEngine::add_to_chain(BioChain& chain, Bio& bio) noexcept {
+  (chain.last != nullptr ? chain.last->next : chain.first) = &bio;
+  chain.last = &bio;
+  ++chain.count;
 }
 
 // --- completion ---

@@ -25,6 +25,12 @@ class SegmentCursor {
     return piece;
   }
 
+  // Bytes that take() would give at once. Requires: bytes left.
+  [[nodiscard]] std::size_t left_in_segment() noexcept {
+    skip_empty();
+    return iov_.segments[index_].iov_len - within_;
+  }
+
   void zero(std::size_t bytes) noexcept {
     while (bytes != 0) {
       const iovec piece = take(bytes);

@@ -22,6 +22,24 @@ TEST(Coroutine, WritesDurablyAndReadsBack) {
   EXPECT_EQ(bytes_of(back.span()), bytes_of(data.span()));
 }
 
+Task<IoResult> write_then_read_buffered(Issuer& issuer, File& file, std::span<const std::byte> from,
+                                        std::span<std::byte> to) {
+  const IoResult written = co_await async_buffered_write(issuer, file, 3, from, KiocbFlags::dsync);
+  if (!written.ok()) co_return written;
+  co_return co_await async_buffered_read(issuer, file, 3, to);
+}
+
+TEST(Coroutine, WritesAndReadsThroughTheCache) {
+  VolumeFixture fixture;
+  auto file = fixture.create("/a");
+  const AlignedBuffer data = pattern(1000, 1);
+  std::vector<std::byte> back(1000);
+  EXPECT_EQ(write_then_read_buffered(*fixture.issuer, *file, data.span().first(1000), back)
+                .run(*fixture.issuer),
+            IoResult::success(1000));
+  EXPECT_EQ(back, bytes_of(data.span().first(1000)));
+}
+
 TEST(Coroutine, GetsErrorsAsValues) {
   VolumeFixture fixture;
   auto file = fixture.create("/a");
