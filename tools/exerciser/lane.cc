@@ -90,7 +90,8 @@ struct Lane::Request : Aiocb {
   std::uint64_t offset = 0;
   std::uint64_t length = 0;
   bool write = false;
-  bool through_cache = false;  // Buffered, or direct and not aligned.
+  bool through_cache = false;  // Buffered, or direct and perhaps not aligned.
+  bool excludes = false;       // It goes through the cache, certainly.
   bool append = false;
   bool may_be_invalid = false;
   bool must_be_invalid = false;
@@ -229,8 +230,9 @@ void Lane::generate(OpenFile& file, Request& request, bool alone) {
   const bool unaligned_now = direct && (offset % unit_ != 0 || length % unit_ != 0) &&
                              !(request.append && length % unit_ == 0);
   request.must_be_invalid = unaligned_now && !file.through[which];
-  if (odd && !unaligned_now) request.may_be_invalid = true;
-  if (!direct || request.must_be_invalid) request.may_be_invalid |= request.must_be_invalid;
+  // Its memory may be what is not aligned.
+  request.may_be_invalid |= request.must_be_invalid || (odd && !unaligned_now);
+  request.excludes = !direct || unaligned_now;
 
   const auto callback = [](Aiocb& aiocb) noexcept { ++*static_cast<Request&>(aiocb).ended; };
   request.ended = &ended_;
@@ -303,12 +305,12 @@ void Lane::add_effect(OpenFile& file, const Request& request, Effects& effects,
                 .length = result.bytes(),
                 .data = request.memory,
                 .certain = true,
-                .excludes = request.through_cache,
+                .excludes = request.excludes,
                 .durable = request.is_dsync()};
   if (result.bytes() > request.length)
     violation("%s of %llu bytes says that it wrote %u", request.name(),
               static_cast<unsigned long long>(request.length), result.bytes());
-  if (request.must_be_invalid && result.code() != Errc::invalid)
+  if (request.must_be_invalid && result.code() != Errc::invalid && !world_.fault_has_hit())
     violation("a direct request that is not aligned ended with %s",
               std::string(handback::errc_name(result.code())).c_str());
   if (result.ok()) {
@@ -368,7 +370,7 @@ void Lane::check_read(OpenFile& file, const Request& request, const Effects& eff
     return std::min(request.length, size - std::min(size, request.offset));
   };
   if (request.must_be_invalid) {
-    if (result.code() != Errc::invalid)
+    if (result.code() != Errc::invalid && !world_.fault_has_hit())
       violation("a direct request that is not aligned ended with %s",
                 std::string(handback::errc_name(result.code())).c_str());
     return;
@@ -445,8 +447,12 @@ void Lane::requests(OpenFile& file, unsigned count, const Meanwhile& meanwhile) 
       for (const Effect& other : effects.list)
         fits |= other.end() == request.ki_pos;
       if (!fits && !world_.fault_has_hit() && !world_.tight)
-        violation("an append went to %llu, where the file never ended",
-                  static_cast<unsigned long long>(request.ki_pos));
+        violation("%s of %llu bytes went to %llu, where the file, of %llu bytes before, never ended; "
+                  "it has %llu now",
+                  request.name(), static_cast<unsigned long long>(request.length),
+                  static_cast<unsigned long long>(request.ki_pos),
+                  static_cast<unsigned long long>(size_before),
+                  static_cast<unsigned long long>(request.handle->size()));
     }
   }
   for (unsigned i = 0; i < count; ++i) {
@@ -456,6 +462,10 @@ void Lane::requests(OpenFile& file, unsigned count, const Meanwhile& meanwhile) 
 }
 
 void Lane::conclude(OpenFile& file, const Effects& effects, std::uint64_t size_before) {
+  if (getenv("HB_EX_DEBUG")) {
+    fprintf(stderr, "conclude size before %lu now %lu cut %ld\n", size_before, file.shared ? 0 : file.handles[0]->size(), effects.cut ? (long)*effects.cut : -1L);
+    for (const Effect& e : effects.list) for (std::uint64_t at = e.offset; at < e.end(); at = at / 4096 * 4096 + 4096) fprintf(stderr, "  [%lu, %lu) %s %s %lu: %02x%02x\n", e.offset, e.end(), e.certain ? "" : "uncertain", e.data ? "" : "zeros", at, e.data ? (unsigned)e.at(at) : 0, e.data && at + 1 < e.end() ? (unsigned)e.at(at+1) : 0);
+  }
   std::uint64_t least = size_before;
   std::uint64_t most = size_before;
   std::uint64_t from = ~std::uint64_t{0};
@@ -499,9 +509,7 @@ void Lane::conclude(OpenFile& file, const Effects& effects, std::uint64_t size_b
   if (!file.shared && size > size_before) from = std::min(from, size_before);
   to = std::min(to, file.shared ? file.to : size);
   if (from < to) {
-    const bool direct = random.one_in(2) && !world_.failed;
-    if (world_.failed && world_.device->simulated != nullptr)
-      world_.device->simulated->clear_faults();
+    const bool direct = random.one_in(2);
     const auto found = look(file, from, to - from, direct);
     if (found.size() != to - from)
       violation("a read of [%llu, %llu) got %zu bytes", static_cast<unsigned long long>(from),
@@ -518,14 +526,33 @@ std::span<const std::byte> Lane::look(OpenFile& file, std::uint64_t offset, std:
   const std::uint64_t end =
       direct ? (offset + length + unit_ - 1) / unit_ * unit_ : offset + length;
   if (look_buffer_.size() < end - start) look_buffer_ = handback::AlignedBuffer(end - start);
-  Aiocb aiocb;
-  const auto to = look_buffer_.span().first(end - start);
-  if (direct) {
-    aiocb.prepare_read(*file.handles[handle], start, to);
-  } else {
-    aiocb.prepare_buffered_read(*file.handles[handle], start, to);
+  // Nothing is wrong with the device meanwhile, but what failed before may be told only now.
+  handback::sim::SimDevice* const simulated = world_.device->simulated;
+  const bool hit = world_.fault_has_hit();
+  std::vector<handback::sim::FaultRule> faults;
+  if (simulated != nullptr) {
+    faults = simulated->faults();
+    simulated->clear_faults();
   }
-  const IoResult result = issuer_.run(aiocb);
+  const auto to = look_buffer_.span().first(end - start);
+  IoResult result;
+  for (int tries = hit ? 5 : 1; tries != 0; --tries) {
+    Aiocb aiocb;
+    if (direct) {
+      aiocb.prepare_read(*file.handles[handle], start, to);
+    } else {
+      aiocb.prepare_buffered_read(*file.handles[handle], start, to);
+    }
+    result = issuer_.run(aiocb);
+    if (result.ok()) break;
+  }
+  for (const handback::sim::FaultRule& fault : faults)
+    simulated->add_fault(fault);
+  if (direct && result.code() == Errc::poisoned && hit) {
+    // What is in the cache only cannot come down any more.
+    world_.failed = world_.poisoned = true;
+    return look(file, offset, length, false, handle);
+  }
   if (!result.ok())
     violation("looking what is at [%llu, %llu) (%s) failed: %s",
               static_cast<unsigned long long>(start), static_cast<unsigned long long>(end),
