@@ -52,7 +52,11 @@ static_assert(sizeof(BufferedRead) <= dio_record_bytes);
 Outcome AddressSpace::read(Kiocb& kiocb, IovView to, ReadaheadState& ahead) noexcept {
   if (has(kiocb.ki_flags, KiocbFlags::waitq)) {
     WaitPage& wait = *kiocb.ki_waitq();
-    return drive_read(kiocb, to, ahead, &wait, &wait.bytes_done);
+    Issuer::Impl& own = kiocb.issuer->impl();
+    const Outcome outcome = drive_read(kiocb, to, ahead, &wait, &wait.bytes_done);
+    // The page may be on its way for another issuer, whose thread is elsewhere.
+    if (!outcome.is_final()) own.set_needs_others();
+    return outcome;
   }
   std::uint64_t done = 0;
   const Outcome at_once = drive_read(kiocb, to, ahead, nullptr, &done);

@@ -119,6 +119,28 @@ TEST(VolumeThreads, TruncateWhileOthersWriteAndReadLeavesOneConsistentFile) {
   EXPECT_THAT(must(check_volume(*fixture.issuer, *fixture.device)).findings, ::testing::IsEmpty());
 }
 
+TEST(VolumeThreads, ReadAPageThatAnotherThreadHasAskedForAndLeftAlone) {
+  VolumeFixture fixture;
+  auto file = fixture.create("/f");
+  const AlignedBuffer data = pattern(block, 9);
+  ASSERT_EQ(fixture.write(*file, 0, data.span()), IoResult::success(block));
+  AlignedBuffer first(block);
+  Aiocb left;
+  left.prepare_buffered_read(*file, 0, first.span());
+  fixture.issuer->submit(left);
+  std::thread([&] {
+    auto issuer = must(Issuer::create());
+    AlignedBuffer second(block);
+    Aiocb aiocb;
+    aiocb.prepare_buffered_read(*file, 0, second.span());
+    EXPECT_EQ(issuer->run(aiocb), IoResult::success(block));
+    EXPECT_EQ(bytes_of(second.span()), bytes_of(data.span()));
+  }).join();
+  while (fixture.issuer->in_flight() != 0)
+    fixture.issuer->wait();
+  EXPECT_EQ(left.result, IoResult::success(block));
+}
+
 TEST(VolumeThreads, ChangeNamesAtTheSameTime) {
   VolumeFixture fixture;
   on_threads(4, [&](Issuer& issuer, unsigned index) {
