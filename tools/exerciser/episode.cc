@@ -200,7 +200,6 @@ void Episode::run(std::uint64_t operations) {
     const std::uint64_t before = kind_.power_cuts ? device_.simulated->now() : 0;
     const auto controls_before = counters_.controls;
     step();
-    if (getenv("HB_EX_VERIFY") && !kind_.faults) { lane_->verify(file_, atoi(getenv("HB_EX_VERIFY")) == 1); if (atoi(getenv("HB_EX_VERIFY")) == 2) lane_->verify(file_, true);}
     if (world_.failed) recover();
     if (random_.one_in(16)) note_cache();
     // A long history is of no use.

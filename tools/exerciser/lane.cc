@@ -447,12 +447,13 @@ void Lane::requests(OpenFile& file, unsigned count, const Meanwhile& meanwhile) 
       for (const Effect& other : effects.list)
         fits |= other.end() == request.ki_pos;
       if (!fits && !world_.fault_has_hit() && !world_.tight)
-        violation("%s of %llu bytes went to %llu, where the file, of %llu bytes before, never ended; "
-                  "it has %llu now",
-                  request.name(), static_cast<unsigned long long>(request.length),
-                  static_cast<unsigned long long>(request.ki_pos),
-                  static_cast<unsigned long long>(size_before),
-                  static_cast<unsigned long long>(request.handle->size()));
+        violation(
+            "%s of %llu bytes went to %llu, where the file, of %llu bytes before, never ended; "
+            "it has %llu now",
+            request.name(), static_cast<unsigned long long>(request.length),
+            static_cast<unsigned long long>(request.ki_pos),
+            static_cast<unsigned long long>(size_before),
+            static_cast<unsigned long long>(request.handle->size()));
     }
   }
   for (unsigned i = 0; i < count; ++i) {
@@ -462,10 +463,6 @@ void Lane::requests(OpenFile& file, unsigned count, const Meanwhile& meanwhile) 
 }
 
 void Lane::conclude(OpenFile& file, const Effects& effects, std::uint64_t size_before) {
-  if (getenv("HB_EX_DEBUG")) {
-    fprintf(stderr, "conclude size before %lu now %lu cut %ld\n", size_before, file.shared ? 0 : file.handles[0]->size(), effects.cut ? (long)*effects.cut : -1L);
-    for (const Effect& e : effects.list) for (std::uint64_t at = e.offset; at < e.end(); at = at / 4096 * 4096 + 4096) fprintf(stderr, "  [%lu, %lu) %s %s %lu: %02x%02x\n", e.offset, e.end(), e.certain ? "" : "uncertain", e.data ? "" : "zeros", at, e.data ? (unsigned)e.at(at) : 0, e.data && at + 1 < e.end() ? (unsigned)e.at(at+1) : 0);
-  }
   std::uint64_t least = size_before;
   std::uint64_t most = size_before;
   std::uint64_t from = ~std::uint64_t{0};

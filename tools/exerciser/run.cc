@@ -16,11 +16,13 @@ constexpr std::uint64_t episode_operations = 4'000;
 constexpr unsigned episode_seconds_max = 100;
 
 std::atomic<const Log*> current_log{nullptr};
-char current_replay[160];
+char current_replay[256];
 
 std::string replay_of(const RunOptions& options, std::uint64_t seed, std::uint64_t operations) {
   return std::string("handback-exerciser --device ") + options.device->name + " --seed " +
-         std::to_string(seed) + " --operations " + std::to_string(operations);
+         std::to_string(seed) + " --operations " + std::to_string(operations) +
+         " (HB_SEED=" + std::to_string(seed) +
+         " HB_EXERCISER_OPERATIONS=" + std::to_string(operations) + " of a test)";
 }
 
 void on_signal(int signal) {

@@ -251,7 +251,6 @@ void History::check(std::span<const std::byte> found, const char* what) const {
     if (fine[at] == 1) continue;
     if (fine[at] == 0 && at < durable_.size() && found[at] == durable_[at]) continue;
     if (fine[at] == 0 && at >= durable_.size() && found[at] == std::byte{0}) continue;
-    if (getenv("HB_EX_DEBUG")) for (const Entry& e : entries_) if (e.offset <= at && at < e.offset + e.length) fprintf(stderr, "entry [%lu,+%lu) %s%s %s\n", e.offset, e.length, e.durable ? "durable" : "", e.cut ? "cut" : "", e.data.empty() ? "zeros" : hex(std::span(e.data).subspan(at - e.offset, 8)).c_str());
     std::uint64_t wrong = 0;
     for (std::uint64_t other = at; other < found.size(); ++other) {
       const bool fits =
