@@ -21,7 +21,7 @@ struct BufferedOptions {
 
 // One way to carry one load.
 struct BufferedRow {
-  std::string load;    // "hits", "misses", "reads in order", "writes in order".
+  std::string load;    // "hits, 1 MiB", "misses", "reads in order", "writes in order".
   std::string target;  // "buffered", "direct", "ext4, io_uring", ...
   unsigned depth = 1;
   std::uint32_t bytes = 0;      // Of a request.
@@ -36,7 +36,6 @@ struct BufferedResult {
   std::string kind;                     // Which section of a page this is.
   std::string description;              // Of the device.
   double load_average = 0;              // Of the machine, when the runs began.
-  std::uint64_t hit_bytes = 0;          // Of the file, where all is in the cache.
   std::uint64_t miss_cache_bytes = 0;   // Of the cache, where next to nothing is.
   std::uint64_t order_cache_bytes = 0;  // Of the cache, for requests in order.
   std::vector<BufferedRow> rows;

@@ -63,7 +63,7 @@ std::vector<LoadTable> tables_of(const BufferedResult& result) {
   std::vector<LoadTable> tables{
       {"hits",
        "Single 4 KiB reads, all in the cache",
-       {"target", "ns (mean)", "ns (p50)", "ns (p99)", "buffered over it"},
+       {"within", "target", "ns (mean)", "ns (p50)", "ns (p99)", "buffered over it"},
        {}},
       {"misses",
        "Random 4 KiB reads, next to none in the cache",
@@ -77,14 +77,15 @@ std::vector<LoadTable> tables_of(const BufferedResult& result) {
   }
   const std::vector<BufferedRatio> ratios = buffered_ratios(result);
   for (const BufferedRow& row : result.rows) {
-    const auto table = std::find_if(tables.begin(), tables.end(),
-                                    [&](const LoadTable& of) { return of.load == row.load; });
+    const auto table = std::find_if(tables.begin(), tables.end(), [&](const LoadTable& of) {
+      return row.load.starts_with(of.load);
+    });
     const std::string over = over_text(ratios, row);
     const std::string p50_us = fmt::format("{:.1f}", p50_ns(row) / 1e3);
     const std::string p99_us = fmt::format("{:.1f}", p99_ns(row) / 1e3);
-    if (row.load == "hits") {
-      table->rows.push_back(
-          {row.target, whole(mean_ns(row)), whole(p50_ns(row)), whole(p99_ns(row)), over});
+    if (table->load == "hits") {
+      table->rows.push_back({row.load.substr(table->load.size() + 2), row.target,
+                             whole(mean_ns(row)), whole(p50_ns(row)), whole(p99_ns(row)), over});
     } else if (row.load == "misses") {
       table->rows.push_back({fmt::format("{}", row.depth), row.target, whole(iops_of(row)), p50_us,
                              p99_us, whole(cpu_ns(row)), over});
@@ -100,12 +101,11 @@ std::vector<LoadTable> tables_of(const BufferedResult& result) {
 std::string conditions(const BufferedResult& result) {
   const LoadOptions& load = result.options.load;
   return fmt::format(
-      "A file of {} in {}; hits within its first {}, misses through a page cache of {}, in order "
+      "A file of {} in {}; misses through a page cache of {}, in order "
       "through one of {}; {} of {:g} s for each way, taking turns; medians, and the least and "
       "most of the pairs",
-      human_size(load.file_bytes), result.description, human_size(result.hit_bytes),
-      human_size(result.miss_cache_bytes), human_size(result.order_cache_bytes),
-      count_of(load.repeats, "run", "runs"), load.seconds);
+      human_size(load.file_bytes), result.description, human_size(result.miss_cache_bytes),
+      human_size(result.order_cache_bytes), count_of(load.repeats, "run", "runs"), load.seconds);
 }
 
 }  // namespace
