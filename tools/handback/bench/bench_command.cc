@@ -36,6 +36,7 @@ void add_bench_command(CLI::App& app, Context& context) {
   add_buffered_bench(*bench, context);
   add_completions_bench(*bench, context);
   add_durable_bench(*bench, context);
+  add_layers_bench(*bench, context);
   add_overwrite_bench(*bench, context);
   add_checkpoint_bench(*bench, context);
   add_open_bench(*bench, context);

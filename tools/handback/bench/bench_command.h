@@ -10,6 +10,7 @@ void add_append_bench(CLI::App& bench, Context& context);
 void add_buffered_bench(CLI::App& bench, Context& context);
 void add_completions_bench(CLI::App& bench, Context& context);
 void add_durable_bench(CLI::App& bench, Context& context);
+void add_layers_bench(CLI::App& bench, Context& context);
 void add_overwrite_bench(CLI::App& bench, Context& context);
 void add_checkpoint_bench(CLI::App& bench, Context& context);
 void add_open_bench(CLI::App& bench, Context& context);
