@@ -13,6 +13,8 @@
 #include <handback/issuer.h>
 #include <handback/kiocb.h>
 #include <handback/memory_device.h>
+#include <handback/page_cache.h>
+#include <handback/page_wait.h>
 #include <handback/repair.h>
 #include <handback/route.h>
 #include <handback/sim.h>

@@ -14,6 +14,7 @@
 #include <handback/block_device.h>
 #include <handback/error.h>
 #include <handback/issuer.h>
+#include <handback/page_cache.h>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -89,20 +90,6 @@ struct ExtentInfo {
   std::uint64_t addr = 0;    // Byte on the device.
   std::uint64_t length = 0;  // Bytes.
   bool unwritten = false;
-};
-
-// A volume's page cache, now and since it was opened.
-struct PageCacheInfo {
-  std::uint64_t memory_bytes_max = 0;
-  std::uint64_t memory_bytes = 0;
-  std::uint64_t pages = 0;  // Of 4096 bytes.
-  std::uint64_t pages_dirty = 0;
-  std::uint64_t hits = 0;  // Page by page.
-  std::uint64_t misses = 0;
-  std::uint64_t pages_read = 0;  // Read ahead, too.
-  std::uint64_t pages_written = 0;
-  std::uint64_t evictions = 0;
-  std::uint64_t invalidations = 0;  // By direct writes and changes of the file.
 };
 
 struct VolumeInfo {

@@ -196,13 +196,13 @@ TEST(BufferedRead, WithDontcacheLeavesNothingBehind) {
   rig.file->set_bytes(8 * page_bytes, 1);
   std::vector<std::byte> to(8 * page_bytes);
   EXPECT_EQ(rig.read(0, to, KiocbFlags::dontcache), IoResult::success(8 * page_bytes));
-  EXPECT_EQ(rig.cache.counters().pages, 0U);
+  EXPECT_EQ(rig.cache.info().pages, 0U);
   // What others brought in stays.
   rig.contents(0, 10);
-  const std::uint64_t pages = rig.cache.counters().pages;
+  const std::uint64_t pages = rig.cache.info().pages;
   EXPECT_EQ(rig.read(0, std::span(to).first(page_bytes), KiocbFlags::dontcache),
             IoResult::success(page_bytes));
-  EXPECT_EQ(rig.cache.counters().pages, pages);
+  EXPECT_EQ(rig.cache.info().pages, pages);
 }
 
 TEST(BufferedRead, AtTheEndOfTheFileIsShortAndBeyondItEmpty) {
@@ -239,10 +239,10 @@ TEST(BufferedRead, NeverTakesMoreMemoryThanTheBound) {
   rig.file->set_bytes(4 << 20, 1);
   for (std::uint64_t at = 0; at < rig.file->bytes.size(); at += 64 * page_bytes) {
     rig.contents(at, 64 * page_bytes);
-    ASSERT_LE(rig.cache.counters().memory_bytes, page_cache_bytes_min);
+    ASSERT_LE(rig.cache.info().memory_bytes, page_cache_bytes_min);
   }
-  EXPECT_GT(rig.cache.counters().evictions, 0U);
-  EXPECT_GT(rig.cache.counters().memory_bytes, page_cache_bytes_min / 2);
+  EXPECT_GT(rig.cache.info().evictions, 0U);
+  EXPECT_GT(rig.cache.info().memory_bytes, page_cache_bytes_min / 2);
 }
 
 TEST(BufferedRead, LongerThanTheCacheEnds) {

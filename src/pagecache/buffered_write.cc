@@ -14,10 +14,10 @@
 namespace handback {
 
 // Lives in a record of the issuer's pool, or on the stack of a synchronous caller.
-struct BufferedWrite : CacheTask {
+struct BufferedWrite : RangeTask {
   BufferedWrite(AddressSpace& of, Kiocb& request, IovView memory, bool write_through,
                 Issuer::Impl& own, Ended then) noexcept
-      : CacheTask(own, &BufferedWrite::drive, then),
+      : RangeTask(own, &BufferedWrite::drive, then),
         space(of),
         kiocb(request),
         from(memory),
@@ -82,7 +82,6 @@ struct BufferedWrite : CacheTask {
   Outcome enter_gate() noexcept;
   Outcome pass_gate() noexcept;
   Outcome enter_range() noexcept;
-  Outcome enter(DioInflight& inflight, Stage then) noexcept;
   Outcome take_place() noexcept;
   Outcome take_space() noexcept;
   Outcome copy_pages() noexcept;
@@ -91,7 +90,6 @@ struct BufferedWrite : CacheTask {
   void written() noexcept;
   Outcome flush_pages() noexcept;
   Outcome make_durable() noexcept;
-  void leave_range() noexcept;
 
   [[nodiscard]] bool nowait() const noexcept { return has(kiocb.ki_flags, KiocbFlags::nowait); }
 
@@ -104,11 +102,6 @@ struct BufferedWrite : CacheTask {
   std::uint64_t position = 0;
   std::uint64_t length = 0;
   std::uint64_t done = 0;
-  DioInflight::Impl* table = nullptr;  // Where it has a range, or stands in line.
-  RangeEntry range;
-  struct Standing : InLine {
-    BufferedWrite* write = nullptr;
-  } in_line;
   AddressSpace::Flush flush;
 };
 static_assert(sizeof(BufferedWrite) <= dio_record_bytes);
@@ -150,7 +143,8 @@ Outcome BufferedWrite::enter_gate() noexcept {
   range.offset = 0;
   range.end = ~std::uint64_t{0};
   range.mode = RangeMode::write_exclusive;
-  return enter(space.file.direct_writes(), Stage::gate_passed);
+  stage = Stage::gate_passed;
+  return enter(space.file.direct_writes(), nowait());
 }
 
 Outcome BufferedWrite::pass_gate() noexcept {
@@ -168,52 +162,8 @@ Outcome BufferedWrite::enter_range() noexcept {
   range.end = append ? ~std::uint64_t{0} : round_up(position + length, page_bytes);
   range.mode =
       planted(PlantedBug::cache_write_beside_direct) ? RangeMode::read : RangeMode::write_exclusive;
-  return enter(space.ranges, Stage::place);
-}
-
-Outcome BufferedWrite::enter(DioInflight& inflight, Stage then) noexcept {
-  using Entered = DioInflight::Impl::Entered;
-  auto& to = dio_inflight_impl(inflight);
-  range.owner = this;
-  range.granted = [](RangeEntry& entry) noexcept {
-    auto& self = *static_cast<BufferedWrite*>(entry.owner);
-    if (!self.is_sync()) self.issuer->in_line().remove(self.in_line);
-    self.go_on();
-  };
-  if (to.enter(range, true) == Entered::granted) {
-    table = &to;
-    stage = then;
-    return IoResult{};
-  }
-  if (nowait()) return IoResult::failure(Errc::would_block);
-  // Once it stands in line it may be granted, and go on elsewhere, before enter() returns.
-  table = &to;
-  stage = then;
-  const bool sync = is_sync();
-  Issuer::Impl& own = *issuer;
-  if (!sync) {
-    in_line.write = this;
-    in_line.withdraw = [](InLine& entry) noexcept {
-      BufferedWrite& self = *static_cast<Standing&>(entry).write;
-      return self.table->withdraw(self.range, &self.range.granted_next);
-    };
-    in_line.cancel = [](InLine& entry) noexcept {
-      BufferedWrite& self = *static_cast<Standing&>(entry).write;
-      DioInflight::Impl::call_granted(self.range.granted_next);
-      self.ended(self, IoResult::failure(Errc::canceled));
-    };
-    own.in_line().add(in_line);
-  }
-  if (to.enter(range, false) == Entered::granted) {
-    if (!sync) own.in_line().remove(in_line);
-    return IoResult{};
-  }
-  return NotFinal{};
-}
-
-void BufferedWrite::leave_range() noexcept {
-  if (table == nullptr) return;
-  std::exchange(table, nullptr)->leave(range);
+  stage = Stage::place;
+  return enter(space.ranges, nowait());
 }
 
 Outcome BufferedWrite::take_place() noexcept {

@@ -105,7 +105,7 @@ TEST(BufferedWrite, WaitsWhereTooMuchIsDirtyUntilThatIsWrittenBack) {
   rig.start_write(write, 0, from);
   rig.poll();
   EXPECT_EQ(rig.issuer->in_flight(), 1U);
-  EXPECT_LE(rig.cache.counters().pages_dirty, rig.cache.dirty_pages_max());
+  EXPECT_LE(rig.cache.info().pages_dirty, rig.cache.dirty_pages_max());
   rig.end_all();
   EXPECT_EQ(rig.issuer->in_flight(), 0U);
   EXPECT_EQ(write.result, IoResult::success(static_cast<std::uint32_t>(length)));
@@ -160,7 +160,7 @@ TEST(BufferedWrite, WithDontcacheIsWrittenBackAndLeavesNothing) {
   EXPECT_EQ(rig.write(0, some_bytes(3 * page_bytes, 1), KiocbFlags::dontcache),
             IoResult::success(3 * page_bytes));
   EXPECT_THAT(rig.on_device(0, 3 * page_bytes), ElementsAreArray(some_bytes(3 * page_bytes, 1)));
-  EXPECT_EQ(rig.cache.counters().pages, 0U);
+  EXPECT_EQ(rig.cache.info().pages, 0U);
 }
 
 TEST(BufferedWrite, StandsInLineBehindAWriteOfTheSamePageThatGoesPastTheCache) {

@@ -10,6 +10,7 @@
 #include <handback/issuer.h>
 #include <handback/page_wait.h>
 
+#include "dio/inflight.h"
 #include "issuer/issuer_impl.h"
 
 namespace handback {
@@ -52,6 +53,28 @@ struct CacheTask {
 
   Work work_;
   bool came_ = false;  // Of a task that is waited for: its own thread sets and reads it.
+};
+
+// A task that holds a range of a file, or stands in line for it.
+struct RangeTask : CacheTask {
+  using CacheTask::CacheTask;
+
+  // Enters `range`, of which the caller has set offset, end and mode. A result: it is held, or
+  // would_block with `nowait`. NotFinal: it stands in line; the next step finds it held, and may
+  // run on another thread before this returns, so that the task has to be ready for it.
+  Outcome enter(DioInflight& inflight, bool nowait) noexcept;
+  // Nothing if it holds none.
+  void leave_range() noexcept;
+
+  RangeEntry range;
+
+ private:
+  struct Standing : InLine {
+    RangeTask* task = nullptr;
+  };
+
+  DioInflight::Impl* table_ = nullptr;  // Where it has its range, or stands in line.
+  Standing in_line_;
 };
 
 }  // namespace handback

@@ -58,9 +58,10 @@ bool PageCache::cancel(WaitPage& wait) noexcept {
   return wait.list != nullptr && wait.list->cancel(wait);
 }
 
-PageCacheCounters PageCache::counters() const noexcept {
+PageCacheInfo PageCache::info() const noexcept {
   PageCacheLock guard(const_cast<PageCache&>(*this));
-  PageCacheCounters now = counts;
+  PageCacheInfo now = counts;
+  now.memory_bytes_max = options_.memory_bytes_max;
   now.pages = eviction_.size();
   now.pages_dirty = dirty_pages();
   now.memory_bytes = buckets_.size() * sizeof(PageIndex::bucket_type) + eviction_.memory_bytes() +

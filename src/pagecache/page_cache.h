@@ -7,6 +7,7 @@
 // Thread class: any thread. What starts I/O or takes memory: task or issuer context.
 #pragma once
 
+#include <handback/page_cache.h>
 #include <handback/page_wait.h>
 #include <atomic>
 #include <cstdint>
@@ -27,20 +28,6 @@ struct PageCacheOptions {
   std::uint64_t memory_bytes_max = std::uint64_t{64} << 20;
 };
 
-// Counters since the volume was opened, and what is held now.
-struct PageCacheCounters {
-  std::uint64_t hits = 0;
-  std::uint64_t misses = 0;
-  std::uint64_t pages_read = 0;
-  std::uint64_t pages_written = 0;
-  std::uint64_t evictions = 0;
-  std::uint64_t invalidations = 0;
-  std::uint64_t pages = 0;
-  std::uint64_t pages_dirty = 0;
-  std::uint64_t memory_bytes =
-      0;  // Everything: bytes, records, index, and what write-back copies into.
-};
-
 // Links a file with dirty pages.
 using DirtySpaceHook = boost::intrusive::list_base_hook<>;
 
@@ -52,7 +39,7 @@ class PageCache final : public PageWaitSource {
   ~PageCache();  // Requires: no file has pages, nothing is in flight.
 
   [[nodiscard]] bool cancel(WaitPage& wait) noexcept override;
-  [[nodiscard]] PageCacheCounters counters() const noexcept;
+  [[nodiscard]] PageCacheInfo info() const noexcept;
   [[nodiscard]] std::uint64_t memory_bytes_max() const noexcept {
     return options_.memory_bytes_max;
   }
@@ -124,7 +111,7 @@ class PageCache final : public PageWaitSource {
   IoResult last_error;  // Of write-backs, of any file.
   std::uint64_t reads_in_flight = 0;
   std::uint64_t writes_in_flight = 0;
-  PageCacheCounters counts;
+  PageCacheInfo counts;  // What only grows.
 
  private:
   struct Slab;

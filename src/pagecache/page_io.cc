@@ -54,6 +54,7 @@ Outcome AddressSpace::start_read(PageCacheLock& guard, const ReadPages& what, Wa
   PageRead* read = cache.take_read();
   if (read == nullptr) return end(IoResult::failure(Errc::would_block));
   read->count = 0;
+  read->segment_count = 0;
   while (read->count < count) {
     const std::uint64_t at = what.index + read->count;
     Page* page = read->count == 0 ? first : cache.find(*this, at);
@@ -65,7 +66,13 @@ Outcome AddressSpace::start_read(PageCacheLock& guard, const ReadPages& what, Wa
     page->drop = what.drop;
     page->marks_readahead = false;
     read->pages[read->count] = page;
-    read->segments[read->count] = iovec{page->data, page_bytes};
+    iovec* const last =
+        read->segment_count == 0 ? nullptr : &read->segments[read->segment_count - 1];
+    if (last != nullptr && static_cast<std::byte*>(last->iov_base) + last->iov_len == page->data) {
+      last->iov_len += page_bytes;
+    } else {
+      read->segments[read->segment_count++] = iovec{page->data, page_bytes};
+    }
     ++read->count;
   }
   if (read->count == 0) {
@@ -83,7 +90,7 @@ Outcome AddressSpace::start_read(PageCacheLock& guard, const ReadPages& what, Wa
   executor.begin_background();
   read->prepare(*this, executor, what.index * page_bytes, KiocbFlags::none,
                 &AddressSpace::read_ended);
-  const Outcome outcome = file.page_io(*read, IovView{read->segments, read->count});
+  const Outcome outcome = file.page_io(*read, IovView{read->segments, read->segment_count});
   if (!outcome.is_final()) {
     // From here on somebody may be reading with the entry already.
     if (wait != nullptr) return NotFinal{};

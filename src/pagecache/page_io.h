@@ -37,6 +37,8 @@ struct PageRead : PageIo {
   static constexpr std::uint32_t pages_max = 32;
   std::uint32_t count = 0;
   Page* pages[pages_max] = {};
+  // Pages side by side in memory are one: those of a scan are, since they come and go in order.
+  std::uint32_t segment_count = 0;
   iovec segments[pages_max] = {};
   PageRead* next = nullptr;  // Free ones.
 };

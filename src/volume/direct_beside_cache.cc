@@ -14,10 +14,10 @@ namespace {
 
 // Lives in a record of the issuer's pool, or on the stack of a synchronous caller, until the write
 // has left the range (leave_cache_range).
-struct DirectWrite : CacheTask {
+struct DirectWrite : RangeTask {
   DirectWrite(VolumeFile::Impl& of, CachedInode& beside, Kiocb& request, IovView memory,
               Issuer::Impl& own, Ended then) noexcept
-      : CacheTask(own, &DirectWrite::drive, then),
+      : RangeTask(own, &DirectWrite::drive, then),
         file(of),
         space(beside.space),
         kiocb(request),
@@ -39,10 +39,6 @@ struct DirectWrite : CacheTask {
   Stage stage = Stage::range;
   Outcome* at_once = nullptr;  // For the first run.
   bool in_pool = false;
-  RangeEntry range;
-  struct Standing : InLine {
-    DirectWrite* write = nullptr;
-  } in_line;
   AddressSpace::Flush flush;
 };
 static_assert(sizeof(DirectWrite) <= dio_record_bytes);
@@ -77,7 +73,7 @@ Outcome DirectWrite::drive(CacheTask& task) noexcept {
         const Outcome flushed = self.space.flush_step(self.flush, self);
         if (!flushed.is_final()) return flushed;
         if (!flushed.result().ok()) {
-          dio_inflight_impl(self.space.ranges).leave(self.range);
+          self.leave_range();
           return self.give_up(flushed.result(), told);
         }
         self.stage = Stage::start;
@@ -99,38 +95,8 @@ Outcome DirectWrite::enter_range() noexcept {
       extends ? std::min(append ? published : kiocb.ki_pos, published) : kiocb.ki_pos, page_bytes);
   range.end = append ? end : round_up(end, page_bytes);
   range.mode = RangeMode::write;
-  range.owner = this;
-  range.granted = [](RangeEntry& entry) noexcept {
-    auto& self = *static_cast<DirectWrite*>(entry.owner);
-    if (!self.is_sync()) self.issuer->in_line().remove(self.in_line);
-    self.go_on();
-  };
   stage = Stage::flush;
-  using Entered = DioInflight::Impl::Entered;
-  auto& table = dio_inflight_impl(space.ranges);
-  if (table.enter(range, true) == Entered::granted) return IoResult{};
-  if (has(kiocb.ki_flags, KiocbFlags::nowait)) return IoResult::failure(Errc::would_block);
-  const bool sync = is_sync();
-  Issuer::Impl& own = *issuer;
-  if (!sync) {
-    in_line.write = this;
-    in_line.withdraw = [](InLine& entry) noexcept {
-      DirectWrite& self = *static_cast<Standing&>(entry).write;
-      return dio_inflight_impl(self.space.ranges).withdraw(self.range, &self.range.granted_next);
-    };
-    in_line.cancel = [](InLine& entry) noexcept {
-      DirectWrite& self = *static_cast<Standing&>(entry).write;
-      DioInflight::Impl::call_granted(self.range.granted_next);
-      self.ended(self, IoResult::failure(Errc::canceled));
-    };
-    own.in_line().add(in_line);
-  }
-  // It stands in line from here on, and may be granted and go on elsewhere before this returns.
-  if (table.enter(range, false) == Entered::granted) {
-    if (!sync) own.in_line().remove(in_line);
-    return IoResult{};
-  }
-  return NotFinal{};
+  return enter(space.ranges, has(kiocb.ki_flags, KiocbFlags::nowait));
 }
 
 Outcome DirectWrite::start(Outcome* told) noexcept {
@@ -168,7 +134,7 @@ Outcome DirectWrite::give_up(IoResult error, Outcome* told) noexcept {
 void DirectWrite::leave(std::uint64_t offset, std::uint64_t end) noexcept {
   if (!planted(PlantedBug::cache_not_invalidated_after))
     space.invalidate(round_down(offset, page_bytes), end);
-  dio_inflight_impl(space.ranges).leave(range);
+  leave_range();
 }
 
 // What a direct read has to find on the device.

@@ -143,18 +143,7 @@ VolumeInfo VolumeImpl::info() const {
   info.checkpoint_generation = journal_.generation();
   info.checkpoint_running = journal_.checkpoint_running();
   info.page_cache.memory_bytes_max = cache_options_.memory_bytes_max;
-  if (page_cache_ != nullptr) {
-    const PageCacheCounters now = page_cache_->counters();
-    info.page_cache.memory_bytes = now.memory_bytes;
-    info.page_cache.pages = now.pages;
-    info.page_cache.pages_dirty = now.pages_dirty;
-    info.page_cache.hits = now.hits;
-    info.page_cache.misses = now.misses;
-    info.page_cache.pages_read = now.pages_read;
-    info.page_cache.pages_written = now.pages_written;
-    info.page_cache.evictions = now.evictions;
-    info.page_cache.invalidations = now.invalidations;
-  }
+  if (page_cache_ != nullptr) info.page_cache = page_cache_->info();
   return info;
 }
 
