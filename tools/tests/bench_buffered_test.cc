@@ -68,13 +68,14 @@ TEST_F(BenchBuffered, JsonOfTheMemoryDeviceHasEveryWayOfEveryLoad) {
       ElementsAre("hits, 1 MiB 1: buffered, submit and poll", "hits, 1 MiB 1: buffered, run",
                   "hits, 1 MiB 1: memcpy", "hits, 16 MiB 1: buffered, submit and poll",
                   "hits, 16 MiB 1: buffered, run", "hits, 16 MiB 1: memcpy", "misses 1: buffered",
-                  "misses 1: direct", "misses 1: buffered, a blocking thread", "misses 3: buffered",
-                  "misses 3: direct", "misses 3: buffered, 3 blocking threads",
+                  "misses 1: direct", "misses 1: direct, registered memory",
+                  "misses 1: buffered, a blocking thread", "misses 3: buffered", "misses 3: direct",
+                  "misses 3: direct, registered memory", "misses 3: buffered, 3 blocking threads",
                   "reads in order 1: buffered, 4 KiB", "reads in order 1: buffered, 128 KiB",
                   "reads in order 1: direct, 128 KiB", "writes in order 1: buffered, 128 KiB",
                   "writes in order 1: direct, 128 KiB"));
-  ASSERT_EQ(json["ratios"].size(), 11U);
-  const Json& ratio = json["ratios"][6];
+  ASSERT_EQ(json["ratios"].size(), 13U);
+  const Json& ratio = json["ratios"][7];
   EXPECT_EQ(ratio["load"], "misses");
   EXPECT_EQ(ratio["target"], "buffered");
   EXPECT_EQ(ratio["over"], "direct");
@@ -94,10 +95,10 @@ TEST_F(BenchBuffered, AHostFileIsHeldAgainstItsFileSystemAndNothingIsLeftBehind)
   const Json json = Json::parse(ran.out);
   EXPECT_EQ(json["device"], "host-file");
   const auto rows = rows_of(json);
-  ASSERT_EQ(rows.size(), 15U);
-  EXPECT_THAT(rows[3], HasSubstr("io_uring"));
-  EXPECT_THAT(rows[11], HasSubstr("pread"));
-  EXPECT_THAT(rows[14], HasSubstr("pwrite"));
+  ASSERT_EQ(rows.size(), 17U);
+  EXPECT_THAT(rows[4], HasSubstr("io_uring"));
+  EXPECT_THAT(rows[13], HasSubstr("pread"));
+  EXPECT_THAT(rows[16], HasSubstr("pwrite"));
 }
 
 TEST_F(BenchBuffered, OnlyTheLoadsThatWereAskedForAreInThePageAndOnTheTerminal) {

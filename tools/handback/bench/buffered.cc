@@ -82,7 +82,7 @@ class Bench {
     const std::uint64_t depths = options_.load.depths.size();
     const std::uint64_t host = plain_ ? 1 : 0;
     runs_ = options_.load.repeats *
-            ((chosen("hits") ? 2 * (3 + host) : 0) + (chosen("misses") ? depths * (3 + host) : 0) +
+            ((chosen("hits") ? 2 * (3 + host) : 0) + (chosen("misses") ? depths * (4 + host) : 0) +
              (chosen("order") ? 5 + 2 * host : 0));
     // What lies in the CPU's own caches as well, and what does not: a copy costs twice as much
     // there.
@@ -150,6 +150,8 @@ class Bench {
       std::vector<Way> ways{
           {"buffered", true, buffered_read_bytes, reads(Through::cache)},
           {"direct", false, buffered_read_bytes, reads(Through::direct)},
+          {"direct, registered memory", false, buffered_read_bytes,
+           reads(Through::direct_registered)},
           {depth == 1 ? "buffered, a blocking thread"
                       : fmt::format("buffered, {} blocking threads", depth),
            false, buffered_read_bytes, [&] { return read_by_threads(target_.file(), load); }}};

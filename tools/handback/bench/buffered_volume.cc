@@ -140,7 +140,7 @@ RunResult read_at_depth(handback::Issuer& issuer, handback::File& file, const Ra
                         Through through) {
   handback::AlignedBuffer memory(std::size_t{load.depth} * buffered_read_bytes);
   std::memset(memory.data(), 0, memory.size());
-  if (through == Through::direct) issuer.register_buffer(memory.span());
+  if (through == Through::direct_registered) issuer.register_buffer(memory.span());
   Run run{.issuer = issuer,
           .file = file,
           .order = load.order,
@@ -155,7 +155,7 @@ RunResult read_at_depth(handback::Issuer& issuer, handback::File& file, const Ra
   }
   while (issuer.in_flight() != 0)
     issuer.wait();
-  if (through == Through::direct) issuer.unregister_buffer(memory.span());
+  if (through == Through::direct_registered) issuer.unregister_buffer(memory.span());
   require(run.first_error);
   stop_bench_if_interrupted();
   return run.window.result();

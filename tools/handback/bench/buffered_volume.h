@@ -7,7 +7,7 @@
 
 namespace tool {
 
-enum class Through : std::uint8_t { cache, direct };
+enum class Through : std::uint8_t { cache, direct, direct_registered };
 
 // All throw Failure, also when a signal stopped them.
 
