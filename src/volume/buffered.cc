@@ -153,6 +153,12 @@ Result<void> CacheDrain::clean(std::uint64_t offset, std::uint64_t end) {
   return {};
 }
 
+void CacheDrain::start_nothing_behind(std::uint64_t offset) noexcept {
+  if (cached_ == nullptr || !cached_->space.has_unwritten_back(offset, end_)) return;
+  // What fails stays dirty, and nobody tries it again unasked.
+  static_cast<void>(cached_->space.flush_and_wait(issuer_, offset, end_));
+}
+
 void CacheDrain::forget() noexcept {
   if (cached_ != nullptr) cached_->space.drop(offset_, end_);
 }

@@ -1,4 +1,5 @@
 // Buffered I/O of a volume's files, and its agreement with direct I/O on the same file.
+#include <array>
 #include <chrono>
 #include <string_view>
 
@@ -161,6 +162,24 @@ TEST(Buffered, PreallocationThatExtendsDoesNotCutWhatIsInTheCacheOnly) {
   must(file->preallocate(*rig.issuer, 0, 2 * block, {.extend_size = true}));
   EXPECT_EQ(file->size(), 5 * block + 10);
   EXPECT_THAT(rig.get(*file, 5 * block, 100), ElementsAreArray(bytes("far behind")));
+}
+
+TEST(Buffered, WhatWasCutOffIsNotWrittenBackAfterwards) {
+  Buffered rig;
+  auto file = rig.create("/f");
+  const AlignedBuffer data = pattern(block, 8);
+  // More than can be on their way at once: some wait for a record.
+  std::array<Aiocb, 12> writes;
+  for (std::size_t i = 0; i < writes.size(); ++i) {
+    writes[i].prepare_buffered_write(*file, 2 * i * block, data.span(), KiocbFlags::dsync);
+    rig.issuer->submit(writes[i]);
+  }
+  must(file->truncate(*rig.issuer, 100));
+  while (rig.issuer->in_flight() != 0)
+    rig.issuer->wait();
+  EXPECT_EQ(file->size(), 100U);
+  must(file->truncate(*rig.issuer, 30 * block));
+  EXPECT_THAT(rig.contents(*file, block, 29 * block), ElementsAreArray(zeros(29 * block)));
 }
 
 TEST(Buffered, PunchedHolesReadAsZerosFromTheCacheToo) {

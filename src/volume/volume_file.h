@@ -122,6 +122,9 @@ class CacheDrain {
   // Writes back [offset, end), which may be more than is held, and waits until nothing of the held
   // range is in flight.
   Result<void> clean(std::uint64_t offset, std::uint64_t end);
+  // Writes back what is held behind `offset`, as far as that is possible, so that nobody else who
+  // waits for it starts that while the range is held.
+  void start_nothing_behind(std::uint64_t offset) noexcept;
   // The held range has changed below the cache: what it knows of it is forgotten.
   void forget() noexcept;
   // The file ends at `size` now.
