@@ -76,5 +76,27 @@ TEST_F(BufferedInFlight, AnAppendGoesWhereTheFileEndsAndNotBehindThePageOfAWrite
   EXPECT_EQ(file_->size(), 20 * block + 10);
 }
 
+TEST_F(BufferedInFlight, ADirectWriteThatMayNotWaitForgetsNothingThatIsOnItsWay) {
+  EXPECT_EQ(put(0, block), IoResult::success(block));
+  must(file_->fsync(*issuer_));
+  const AlignedBuffer after = pattern(block, 2);
+  device_->hold(true);
+  Aiocb newer;
+  newer.prepare_buffered_write(*file_, 0, after.span(), KiocbFlags::dontcache);
+  EXPECT_EQ(issuer_->run(newer), IoResult::success(block));
+  settle();
+  ASSERT_EQ(device_->held_count(), 1U);
+  const Aiocb& refused = direct(0, 0, KiocbFlags::nowait);
+  EXPECT_EQ(refused.result, IoResult::failure(Errc::would_block));
+  device_->end_in_poll(0, IoResult::host_failure(eio));
+  settle();
+  device_->hold(false);
+  std::vector<std::byte> found(block);
+  Aiocb read;
+  read.prepare_buffered_read(*file_, 0, found);
+  EXPECT_EQ(issuer_->run(read), IoResult::success(block));
+  EXPECT_EQ(found, bytes_of(after.span()));
+}
+
 }  // namespace
 }  // namespace handback::testing
