@@ -221,7 +221,7 @@ void Episode::run(std::uint64_t operations) {
         if (second_ != nullptr) second_->history.forget_promises_of(entries[1]);
       }
       const std::uint64_t now = device_.simulated->now();
-      cut_power(whole ? now : before + random_.below(now - before + 1), whole);
+      cut_power(whole ? now : before + random_.below(now - before + 1));
     }
   }
   finish();
@@ -431,6 +431,8 @@ void Episode::control() {
 
 void Episode::reopen_handle() {
   ++counters_.controls;
+  // Of a handle that is opened now, nobody says whether it was open when a write-back failed.
+  fault_in_write_ = false;
   OpenFile& file = some_file();
   if (file.handles[1] == nullptr) {
     log_.add("open a second handle");
@@ -531,7 +533,7 @@ void Episode::after_crash(const char* what) {
   });
 }
 
-void Episode::cut_power(std::uint64_t moment, bool /*step_is_whole*/) {
+void Episode::cut_power(std::uint64_t moment) {
   ++counters_.power_cuts;
   log_.add("power cut", moment);
   for_all([&](OpenFile& file) { close_handles(file); });
@@ -605,7 +607,7 @@ void Episode::disarm_faults() {
   device_.simulated->clear_faults();
   if (!hit) return;
   ++counters_.faults;
-  // Nobody has been told: it was a write-back's, and each handle is told once.
+  // No request has failed: it was a write-back's, and each handle is told once.
   for (auto& handle : file_.handles) {
     if (handle == nullptr) continue;
     const auto first = handle->fsync(*issuer_);

@@ -49,7 +49,7 @@ class Episode {
   void reopen_handle();
   void reopen_volume();
   void kill();
-  void cut_power(std::uint64_t moment, bool step_is_whole);
+  void cut_power(std::uint64_t moment);
   void after_crash(const char* what);
   void arm_fault();
   void disarm_faults();
@@ -73,7 +73,7 @@ class Episode {
   bool tight_ = false;
   std::uint64_t data_from_ = 0;   // Where files' blocks begin on the device.
   std::vector<std::byte> image_;  // At the beginning of what the device has recorded.
-  bool fault_told_ = false;       // Somebody was told, or a request failed, since one was armed.
+  // What is armed makes writes of data fail, and all handles have been open since.
   bool fault_in_write_ = false;
 
   // What requests are made of outlives the issuer that has them in flight.
