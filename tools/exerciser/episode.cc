@@ -179,6 +179,10 @@ bool Episode::went(const Result<void>& result, const char* what) {
 
 void Episode::note_cache() {
   const handback::PageCacheInfo cache = volume_->info().page_cache;
+  // Writers wait for write-backs long before that.
+  if (!kind_.faults && cache.pages_dirty * 4096 > options_.page_cache_bytes_max / 3)
+    violation("the page cache has %llu dirty pages",
+              static_cast<unsigned long long>(cache.pages_dirty));
   counters_.cache_bytes_most = std::max(counters_.cache_bytes_most, cache.memory_bytes);
   if (cache.memory_bytes > options_.page_cache_bytes_max)
     violation("the page cache has %llu bytes and may have %llu",
