@@ -70,7 +70,7 @@ void AddressSpace::invalidate(std::uint64_t offset, std::uint64_t end) noexcept 
   const PageCacheLock guard(cache);
   for_each_page(cache, *this, pages_, offset, end, [&](Page& page) {
     if (page.reading && !planted(PlantedBug::cache_read_not_marked_stale)) page.stale = true;
-    if (!page.uptodate || page.dirty) return;
+    if (!page.uptodate || page.dirty || page.writeback) return;
     page.uptodate = false;
     ++cache.counts.invalidations;
   });
@@ -112,6 +112,19 @@ void AddressSpace::truncated(std::uint64_t size) noexcept {
     std::this_thread::yield();
     guard.lock();
   }
+}
+
+bool AddressSpace::try_drop_all(bool dirty_too) noexcept {
+  PageCacheLock guard(cache);
+  if (!idle_locked() || (!dirty_too && !dirty_.empty())) return false;
+  // Under one hold of the lock: a write-back for others' sake could start in between.
+  while (!pages_.empty()) {
+    Page& page = pages_.front();
+    if (page.dirty) mark_clean(page);
+    cache.drop(page);
+  }
+  guard.wake(cache.for_memory);
+  return true;
 }
 
 void AddressSpace::drop(std::uint64_t offset, std::uint64_t end) noexcept {

@@ -55,7 +55,8 @@ struct ReadaheadState {
 
 class AddressSpace : public DirtySpaceHook {
  public:
-  AddressSpace(PageCache& of, CachedFile& to) noexcept : cache(of), file(to) {}
+  AddressSpace(PageCache& of, CachedFile& to) noexcept
+      : cache(of), file(to), number(of.next_space_number()) {}
   AddressSpace(const AddressSpace&) = delete;
   AddressSpace& operator=(const AddressSpace&) = delete;
   ~AddressSpace();  // Requires: idle().
@@ -102,6 +103,9 @@ class AddressSpace : public DirtySpaceHook {
   void wait_until_idle(Issuer& issuer, std::uint64_t offset, std::uint64_t end) noexcept;
   // The file ends at `size` now. Pages behind it are for drop().
   void truncated(std::uint64_t size) noexcept;
+  // Forgets all pages, unless something is in flight or, without `dirty_too`, dirty. Then nobody
+  // can start anything here any more but a user of the file.
+  [[nodiscard]] bool try_drop_all(bool dirty_too) noexcept;
   // Forgets the pages of the range, dirty ones too. Requires: none is in flight.
   void drop(std::uint64_t offset, std::uint64_t end) noexcept;
 
@@ -115,6 +119,7 @@ class AddressSpace : public DirtySpaceHook {
 
   PageCache& cache;
   CachedFile& file;
+  const std::uint16_t number;  // Among those of the cache; they may repeat.
   DioInflight ranges;
 
  private:

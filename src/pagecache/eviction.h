@@ -41,10 +41,10 @@ class EvictionQueue {
     return !page.dirty && !page.busy() && !page.content.in_use();
   }
   [[nodiscard]] static std::uint32_t fingerprint(const Page& page) noexcept {
-    return static_cast<std::uint32_t>(page_hash({page.space, page.index}) >> 32) | 1U;
+    return static_cast<std::uint32_t>(page_hash(PageKeyOf()(page)) >> 32) | 1U;
   }
   [[nodiscard]] std::uint32_t& ghost_of(const Page& page) noexcept {
-    return ghosts_[page_hash({page.space, page.index}) & (ghosts_.size() - 1)];
+    return ghosts_[page_hash(PageKeyOf()(page)) & (ghosts_.size() - 1)];
   }
   void move_to_main(Page& page) noexcept;
 

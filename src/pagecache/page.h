@@ -61,6 +61,7 @@ struct alignas(64) Page {
   bool marks_readahead = false;  // Whoever gets here starts the next stretch.
   std::uint8_t uses = 0;         // For eviction: capped.
   enum class Queue : std::uint8_t { none, small, main } queue = Queue::none;
+  std::uint16_t space_number = 0;
   PageWaitList waiters;  // For the end of the read.
 
   std::uint64_t dirty_epoch = 0;                  // When it became dirty (AddressSpace::epoch).
@@ -96,17 +97,17 @@ using DirtyPages = boost::intrusive::set<
 struct PageKey {
   const AddressSpace* space;
   std::uint64_t index;
+  std::uint16_t space_number;  // For the hash: addresses differ from run to run.
   friend bool operator==(const PageKey&, const PageKey&) = default;
 };
 struct PageKeyOf {
   using type = PageKey;
   [[nodiscard]] type operator()(const Page& page) const noexcept {
-    return {page.space, page.index};
+    return {page.space, page.index, page.space_number};
   }
 };
 [[nodiscard]] inline std::uint64_t page_hash(const PageKey& key) noexcept {
-  std::uint64_t mixed =
-      reinterpret_cast<std::uintptr_t>(key.space) + key.index * 0x9e3779b97f4a7c15U;
+  std::uint64_t mixed = (std::uint64_t{key.space_number} << 48) + key.index * 0x9e3779b97f4a7c15U;
   mixed ^= mixed >> 32;
   mixed *= 0xd6e8feb86659fd93U;
   return mixed ^ (mixed >> 32);

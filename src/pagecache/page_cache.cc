@@ -131,7 +131,7 @@ std::uint64_t PageCache::dirty_pages_max() const noexcept {
 }
 
 Page* PageCache::find(const AddressSpace& space, std::uint64_t index) noexcept {
-  const auto found = index_.find(PageKey{&space, index});
+  const auto found = index_.find(PageKey{&space, index, space.number});
   return found == index_.end() ? nullptr : &*found;
 }
 
@@ -149,6 +149,7 @@ Page* PageCache::take(AddressSpace& space, std::uint64_t index) noexcept {
   }
   page->space = &space;
   page->index = index;
+  page->space_number = space.number;
   page->uptodate = page->stale = page->failed = page->drop = page->marks_readahead = false;
   index_.insert(*page);
   eviction_.insert(*page);

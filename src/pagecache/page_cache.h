@@ -64,6 +64,11 @@ class PageCache final : public PageWaitSource {
     return has_memory_for(count) && has_read_record();
   }
 
+  // For a file that comes to have pages here.
+  [[nodiscard]] std::uint16_t next_space_number() noexcept {
+    return space_numbers_.fetch_add(1, std::memory_order_relaxed);
+  }
+
   // Of some file with dirty pages. False: none can be started. Without the lock.
   bool start_any_write_back(Issuer::Impl& executor) noexcept;
 
@@ -140,7 +145,8 @@ class PageCache final : public PageWaitSource {
   EvictionQueue eviction_;
   PageQueue free_;
   std::vector<std::unique_ptr<Slab>> slabs_;
-  std::uint64_t slabs_taken_ = 0;        // Or about to be.
+  std::uint64_t slabs_taken_ = 0;  // Or about to be.
+  std::atomic<std::uint16_t> space_numbers_{0};
   std::atomic<std::uint64_t> dirty_{0};  // Written under the lock.
   void (*dirty_call_)(void* with) noexcept = nullptr;
   void* dirty_with_ = nullptr;

@@ -246,11 +246,9 @@ void VolumeImpl::let_go_of_unused() {
     if (inode->open->handles != 0) continue;
     CachedInode* const cached = inode->open->cached.load(std::memory_order_relaxed);
     // Nobody will read what a file without a name holds.
-    const bool orphan = inode->nlink == 0 && cached->space.is_idle();
-    if (cached->pins == 0 && (orphan || cached->space.is_clean())) unused.push_back(inode);
+    if (cached->pins == 0 && cached->space.try_drop_all(inode->nlink == 0)) unused.push_back(inode);
   }
   for (Inode* inode : unused) {
-    inode->open->cached.load(std::memory_order_relaxed)->space.drop(0, ~std::uint64_t{0});
     --unused_open_;
     let_go(*inode);
   }

@@ -68,7 +68,7 @@ Outcome DirectWrite::drive(CacheTask& task) noexcept {
         if (has(self.kiocb.ki_flags, KiocbFlags::nowait) &&
             self.space.has_unwritten_back(self.flush.offset, self.flush.end)) {
           // Nothing is invalidated: what is on its way to the device may fail, and is nowhere else.
-          dio_inflight_impl(self.space.ranges).leave(self.range);
+          self.leave_range();
           return self.give_up(IoResult::failure(Errc::would_block), told);
         }
         const Outcome flushed = self.space.flush_step(self.flush, self);

@@ -93,6 +93,17 @@ void Metadata::observe(MetadataObserver* observer) noexcept {
   observer_ = observer;
 }
 
+namespace {
+
+// One number for each change of any inode's extents, so that an inode which takes another's place
+// in memory has none of its. (A variable of a template would be one for each kind of change.)
+std::uint64_t next_map_version() noexcept {
+  static std::atomic<std::uint64_t> versions{0};
+  return versions.fetch_add(1, std::memory_order_relaxed) + 1;
+}
+
+}  // namespace
+
 template <typename Edit>
 void Metadata::edit_extents(Inode& inode, std::uint64_t offset, std::uint64_t count, Edit edit) {
   if (observer_ != nullptr) observer_->extents_will_change(inode, offset, count);
@@ -100,10 +111,7 @@ void Metadata::edit_extents(Inode& inode, std::uint64_t offset, std::uint64_t co
   const std::size_t before = inode.extents.size();
   unwritten_blocks_ -= inode.extents.unwritten_blocks();
   edit(inode.extents);
-  // Of all inodes together, so that one that takes another's place in memory has none of its.
-  static std::atomic<std::uint64_t> versions{0};
-  inode.map_version.store(versions.fetch_add(1, std::memory_order_relaxed) + 1,
-                          std::memory_order_release);
+  inode.map_version.store(next_map_version(), std::memory_order_release);
   unwritten_blocks_ += inode.extents.unwritten_blocks();
   const std::size_t after = inode.extents.size();
   extent_count_ += after - before;  // Modulo 2^64, so a decrease works too.
