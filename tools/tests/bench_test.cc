@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "tests/loop_device.h"
 #include "tests/program.h"
 
 namespace tool::testing {
@@ -141,24 +142,6 @@ TEST_F(BenchCompletions, WhatItDidNotMakeIsNeverWrittenTo) {
   EXPECT_EQ(run(tiny(folder())).exit_code, 1);
   EXPECT_EQ(run(tiny(path("no/folder/bench.img"))).exit_code, 1);
 }
-
-// A block device for the length of a test, or none where the host does not let us.
-class LoopDevice {
- public:
-  explicit LoopDevice(const std::string& file) {
-    const Ran ran = run_program("/sbin/losetup", {"--find", "--show", file});
-    if (ran.exit_code == 0) path_ = ran.out.substr(0, ran.out.find('\n'));
-  }
-  LoopDevice(const LoopDevice&) = delete;
-  LoopDevice& operator=(const LoopDevice&) = delete;
-  ~LoopDevice() {
-    if (!path_.empty()) run_program("/sbin/losetup", {"--detach", path_});
-  }
-  [[nodiscard]] const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 TEST_F(BenchCompletions, ABlockDeviceIsWrittenToOnlyIfThatIsSaidAndItIsBlank) {
   write_file(path("disk"), "");

@@ -35,6 +35,7 @@ void add_bench_command(CLI::App& app, Context& context) {
   add_append_bench(*bench, context);
   add_buffered_bench(*bench, context);
   add_completions_bench(*bench, context);
+  add_device_bench(*bench, context);
   add_durable_bench(*bench, context);
   add_layers_bench(*bench, context);
   add_overwrite_bench(*bench, context);

@@ -9,6 +9,7 @@ namespace tool {
 void add_append_bench(CLI::App& bench, Context& context);
 void add_buffered_bench(CLI::App& bench, Context& context);
 void add_completions_bench(CLI::App& bench, Context& context);
+void add_device_bench(CLI::App& bench, Context& context);
 void add_durable_bench(CLI::App& bench, Context& context);
 void add_layers_bench(CLI::App& bench, Context& context);
 void add_overwrite_bench(CLI::App& bench, Context& context);
