@@ -52,10 +52,10 @@ void add_device_bench(CLI::App& bench, Context& context) {
            R"(4 KiB random reads and overwrites and 128 KiB sequential ones, without a volume:
 through the stack (a request, its mapping, its bios, an io_uring), and by io_uring
 written by hand with the best settings the kernel has (one issuer, deferred task
-work, registered ring, file and buffers, batches). For each load and depth both
-either sleep at once or look for completions before they sleep, whichever was
-better in a trial. They take turns within each repeat, and every ratio is of two
-runs of the same repeat.
+work, registered ring, file and buffers, batches). Both are run in two ways in
+each repeat, sleeping at once, and looking for completions before they sleep; for
+each load and depth the better one of each counts. All take turns, and every ratio
+is of two runs of the same repeat.
 
 TARGET is a new file, which is removed at the end, or a block device that is blank
 and unused; it is written over but for its first and last MiB.

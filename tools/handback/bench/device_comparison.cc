@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <utility>
 
 #include "common/progress.h"
 #include "handback/bench/system_calls.h"
@@ -9,7 +10,7 @@
 namespace tool {
 namespace {
 
-constexpr std::uint64_t trial_ns_max = 200'000'000;
+constexpr std::uint64_t counted_ns_max = 200'000'000;
 
 // Latencies are lower edges of buckets, the first of which is 0.
 double at_least_one(std::uint64_t ns) {
@@ -36,22 +37,10 @@ class Comparison {
             .measured_ns = how_long.measured_ns};
   }
 
-  // Whether looking before sleeping is better.
-  [[nodiscard]] bool choose(DeviceSide side, DeviceLoad trial) const {
-    trial.measured_ns = std::min(trial.measured_ns, trial_ns_max);
-    std::array<double, 2> iops{};
-    // There and back, so that a machine that gets slower or faster is no argument.
-    for (const bool busy : {false, true, true, false}) {
-      trial.busy = busy;
-      iops[busy ? 1 : 0] += run(side, trial).iops();
-    }
-    return iops[1] > iops[0];
-  }
-
   // In a run of its own, since the count costs a little. Opening and closing is in it.
   std::optional<double> count_system_calls(DeviceSide side, DeviceLoad load,
                                            std::string* unavailable) const {
-    load.measured_ns = std::min(load.measured_ns, trial_ns_max);
+    load.measured_ns = std::min(load.measured_ns, counted_ns_max);
     load.warm_up_ns = 0;
     const SystemCalls calls;
     if (!calls.unavailable().empty()) {
@@ -67,6 +56,11 @@ class Comparison {
   const DeviceTarget& target_;
   handback::HostEngine engine_;
 };
+
+DeviceRuns better_of(std::array<DeviceRuns, 2> ways) {
+  const bool second = median(ways[1].iops()) > median(ways[0].iops());
+  return std::move(ways[second ? 1 : 0]);
+}
 
 }  // namespace
 
@@ -132,32 +126,36 @@ DeviceResult compare_on_device(const LoadOptions& options, const DeviceTarget& t
                       .rows = {}};
   if (getloadavg(&result.load_average, 1) != 1) result.load_average = 0;
   const Comparison comparison(options, target, engine);
-  const std::uint64_t pairs =
-      std::size(device_accesses) * options.depths.size() * (std::uint64_t{options.repeats} + 1);
-  std::uint64_t pairs_done = 0;
+  const std::uint64_t runs_in_all = std::size(device_accesses) * options.depths.size() * 2 *
+                                    device_sides.size() * std::uint64_t{options.repeats};
+  std::uint64_t runs_done = 0;
   Progress progress("device", Progress::Unit::runs);
   for (const DeviceAccess access : device_accesses) {
     for (const unsigned depth : options.depths) {
+      // Of both sides: sleeping at once, and looking first.
+      std::array<std::array<DeviceRuns, 2>, device_sides.size()> ways;
+      constexpr std::size_t turns = 2 * device_sides.size();
+      for (unsigned repeat = 0; repeat < options.repeats; ++repeat) {
+        // In an order that rotates, the sides by turns.
+        for (std::size_t turn = 0; turn < turns; ++turn) {
+          const std::size_t i = (turn + repeat) % turns;
+          const std::size_t side = i % 2;
+          DeviceLoad load = comparison.load(access, depth, repeat);
+          load.busy = i / 2 != 0;
+          DeviceRuns& runs = ways[side][i / 2];
+          runs.busy = load.busy;
+          runs.runs.push_back(comparison.run(device_sides[side], load));
+          progress.update(++runs_done, runs_in_all);
+        }
+      }
       DeviceRow row{.access = access, .depth = depth, .sides = {}};
-      for (const DeviceSide side : device_sides) {
-        DeviceRuns& runs = row.sides[static_cast<std::size_t>(side)];
+      for (std::size_t side = 0; side < device_sides.size(); ++side) {
+        DeviceRuns& runs = row.sides[side];
+        runs = better_of(std::move(ways[side]));
         DeviceLoad load = comparison.load(access, depth, 0);
-        runs.busy = comparison.choose(side, load);
         load.busy = runs.busy;
         runs.system_calls_per_request =
-            comparison.count_system_calls(side, load, &result.no_system_calls);
-      }
-      progress.update(++pairs_done, pairs);
-      for (unsigned repeat = 0; repeat < options.repeats; ++repeat) {
-        // Each is first in turn.
-        for (std::size_t turn = 0; turn < device_sides.size(); ++turn) {
-          const DeviceSide side = device_sides[(turn + repeat) % device_sides.size()];
-          DeviceRuns& runs = row.sides[static_cast<std::size_t>(side)];
-          DeviceLoad load = comparison.load(access, depth, repeat);
-          load.busy = runs.busy;
-          runs.runs.push_back(comparison.run(side, load));
-        }
-        progress.update(++pairs_done, pairs);
+            comparison.count_system_calls(device_sides[side], load, &result.no_system_calls);
       }
       result.rows.push_back(std::move(row));
     }

@@ -23,7 +23,7 @@ inline constexpr double device_iops_bar = 0.97;  // Of plain's: at least.
 inline constexpr double device_p99_bar = 1.1;    // Of plain's: at most.
 
 struct DeviceRuns {
-  bool busy = false;            // The way that was better in a trial.
+  bool busy = false;            // Of the two ways, the one with more IOPS.
   std::vector<RunResult> runs;  // By repeat.
   std::optional<double> system_calls_per_request;
 
