@@ -38,13 +38,17 @@ int main(int argc, char** argv) {
   exerciser::tell_on_signals();
   nlohmann::ordered_json all = nlohmann::ordered_json::array();
   bool found = false;
+  std::uint64_t operations_done = 0;
+  std::uint64_t violations = 0;
   for (const exerciser::DeviceKind& kind : exerciser::device_kinds()) {
     if (!device.empty() && device != kind.name) continue;
     const exerciser::RunReport report =
         exerciser::run_exerciser({.device = &kind, .operations = operations, .seed = seed});
     found |= !report.violation.empty();
     if (!report.violation.empty()) std::cerr << kind.name << ": " << report.violation << '\n';
+    violations += report.violation.empty() ? 0 : 1;
     const exerciser::EpisodeCounters& counters = report.counters;
+    operations_done += counters.lanes.operations;
     const double per_second =
         report.seconds == 0 ? 0 : static_cast<double>(counters.lanes.operations) / report.seconds;
     if (json) {
@@ -80,7 +84,10 @@ int main(int argc, char** argv) {
     }
   }
   if (json) {
-    const nlohmann::ordered_json out = {{"program", "handback-exerciser"}, {"runs", all}};
+    const nlohmann::ordered_json out = {{"program", "handback-exerciser"},
+                                        {"operations", operations_done},
+                                        {"violations", violations},
+                                        {"runs", all}};
     std::cout << out.dump(2) << '\n';
   }
   return found ? exit_violation : 0;
