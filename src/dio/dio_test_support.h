@@ -71,7 +71,9 @@ class FakeMappedFile final : public File, private IomapOps, private DioOps {
   bool ordered = true;    // Overlapping requests stand in line.
   bool in_order = false;  // DioRequest::publish_in_order.
   std::atomic<bool> gap_is_unprepared{false};
-  bool recording = true;  // Off: no call allocates.
+  bool has_cache = false;  // A write needs a hold.
+  void* hold = nullptr;    // DioRequest::hold.
+  bool recording = true;   // Off: no call allocates.
   std::vector<IomapRequest> begun;
   std::vector<Call> ended;
   std::vector<Call> synced;
@@ -109,7 +111,8 @@ class FakeMappedFile final : public File, private IomapOps, private DioOps {
             .iomap_ops = this,
             .dio_ops = this,
             .inflight = ordered ? &inflight : nullptr,
-            .publish_in_order = in_order};
+            .publish_in_order = in_order,
+            .hold = hold};
   }
 
   IoResult iomap_begin(Kiocb& /*kiocb*/, const IomapRequest& asked,
@@ -159,6 +162,7 @@ class FakeMappedFile final : public File, private IomapOps, private DioOps {
   }
   [[nodiscard]] std::uint64_t size_bytes() const noexcept override { return size.load(); }
   [[nodiscard]] bool gap_unprepared() const noexcept override { return gap_is_unprepared; }
+  [[nodiscard]] bool must_hold() const noexcept override { return has_cache; }
 
   [[nodiscard]] FakeBlock block_at(std::uint64_t block) const {
     return block < blocks.size() ? blocks[block] : FakeBlock{};

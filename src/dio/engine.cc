@@ -235,7 +235,8 @@ bool DioEngine::place(RangeEntry& entry, std::uint64_t reserved_end) noexcept {
     dio.no_place = IoResult::failure(Errc::would_block, IoDetail::gap_unprepared);
     return false;
   }
-  if (dio.request.hold == nullptr && dio.request.dio_ops->must_hold()) [[unlikely]] {
+  if (dio.request.hold == nullptr && dio.request.dio_ops->must_hold() &&
+      !planted(PlantedBug::range_entered_without_a_hold)) [[unlikely]] {
     dio.no_place = IoResult::failure(Errc::would_block, IoDetail::file_is_cached);
     return false;
   }

@@ -98,6 +98,24 @@ TEST_F(PublishOrder, AWriteBehindAGapThatIsNotPreparedEndsBeforeAnythingOfItHasB
   EXPECT_EQ(size_after_end(0), 8192U);
 }
 
+TEST_F(PublishOrder, AWriteOfAFileThatHasGotAPageCacheEndsBeforeAnythingOfItHasBegun) {
+  rig_.file.has_cache = true;
+  submit(0, 0, 4096);
+  rig_.issuer->poll();
+  ASSERT_EQ(rig_.issuer->in_flight(), 0U);
+  EXPECT_EQ(requests_[0].result, IoResult::failure(Errc::would_block, IoDetail::file_is_cached));
+  EXPECT_TRUE(rig_.file.ended.empty());
+  EXPECT_TRUE(rig_.file.begun.empty());
+  EXPECT_EQ(rig_.file.inflight.count(), 0U);
+  // With what it holds there it goes on, and gets that back at its end.
+  int held = 0;
+  rig_.file.hold = &held;
+  submit(0, 0, 4096);
+  EXPECT_EQ(size_after_end(0), 4096U);
+  ASSERT_EQ(rig_.file.ended.size(), 1U);
+  EXPECT_EQ(rig_.file.ended[0].end.hold, &held);
+}
+
 // Whoever makes the file shorter says so before it lets go of the range: a write that comes in
 // between must not stand in line with what it knew before.
 TEST_F(PublishOrder, AGapIsAskedForAsTheWriteEntersAlsoWhereItWouldStandInLine) {

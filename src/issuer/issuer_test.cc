@@ -753,6 +753,25 @@ TEST(IssuerHook, LooksAtTheClockWheneverTheIssuerPolls) {
   EXPECT_GE(hook->last_ns, before_ns);
 }
 
+TEST(IssuerHook, IsNotRunWhileItIsIdle) {
+  const auto issuer = make_issuer();
+  const auto hook = std::make_shared<CountedHook>();
+  const auto busy = std::make_shared<CountedHook>();
+  issuer->impl().add_hook(hook);
+  issuer->impl().add_hook(busy);
+  hook->set_idle(true);
+  issuer->poll();
+  EXPECT_EQ(hook->runs, 0U);
+  EXPECT_EQ(busy->runs, 1U);
+  busy->set_idle(true);
+  issuer->poll();
+  EXPECT_EQ(busy->runs, 1U);
+  hook->set_idle(false);
+  issuer->poll();
+  EXPECT_EQ(hook->runs, 1U);
+  EXPECT_EQ(busy->runs, 1U);
+}
+
 TEST(IssuerHook, IsDroppedOnceItSaysThatItHasGone) {
   const auto issuer = make_issuer();
   const auto hook = std::make_shared<CountedHook>();

@@ -1,8 +1,6 @@
 // Buffered reads: from page to page, until one has to be waited for.
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
-#include <new>
 #include <thread>
 #include <utility>
 
@@ -25,16 +23,17 @@ void copy_out(SegmentCursor& to, const std::byte* from, std::uint64_t bytes) noe
 
 }  // namespace
 
-// A read whose issuer has not given it a wait entry of its own. Lives in a record of the issuer's
-// pool, or on the stack of a synchronous caller.
+// A read whose issuer has not given it a wait entry of its own.
 struct BufferedRead : CacheTask {
   BufferedRead(AddressSpace& of, Kiocb& request, IovView memory, ReadaheadState& state,
-               Issuer::Impl& own, Ended then) noexcept
+               std::uint64_t bytes_done, Issuer::Impl& own, Ended then) noexcept
       : CacheTask(own, &BufferedRead::drive, then),
         space(of),
         kiocb(request),
         to(memory),
-        ahead(state) {}
+        ahead(state) {
+    wait.bytes_done = bytes_done;
+  }
 
   static Outcome drive(CacheTask& task) noexcept {
     auto& self = static_cast<BufferedRead&>(task);
@@ -47,7 +46,6 @@ struct BufferedRead : CacheTask {
   IovView to;
   ReadaheadState& ahead;
 };
-static_assert(sizeof(BufferedRead) <= dio_record_bytes);
 
 Outcome AddressSpace::read(Kiocb& kiocb, IovView to, ReadaheadState& ahead) noexcept {
   if (has(kiocb.ki_flags, KiocbFlags::waitq)) {
@@ -67,32 +65,7 @@ Outcome AddressSpace::read(Kiocb& kiocb, IovView to, ReadaheadState& ahead) noex
       return result;
     }
   }
-  Issuer::Impl& own = kiocb.issuer->impl();
-  if (kiocb.is_sync()) {
-    BufferedRead task(*this, kiocb, to, ahead, own, nullptr);
-    task.wait.bytes_done = done;
-    return task.run();
-  }
-  void* record = own.take_dio_record();
-  if (record == nullptr) return IoResult::host_failure(ENOMEM);
-  auto* task = ::new (record)
-      BufferedRead(*this, kiocb, to, ahead, own, [](CacheTask& ended, IoResult result) noexcept {
-        auto& whole = static_cast<BufferedRead&>(ended);
-        Kiocb& request = whole.kiocb;
-        Issuer::Impl& issuer = *whole.issuer;
-        whole.~BufferedRead();
-        issuer.give_back_dio_record(&whole);
-        request.route = Route::issuer;
-        request.route_reason = RouteReason::cached_pages;
-        request.ki_complete(request, result);
-      });
-  task->wait.bytes_done = done;
-  const Outcome outcome = task->run();
-  if (outcome.is_final()) {
-    task->~BufferedRead();
-    own.give_back_dio_record(record);
-  }
-  return outcome;
+  return run_request<BufferedRead>(kiocb, *this, kiocb, to, ahead, done);
 }
 
 // `wait`: null if the read may not wait; then would_block, with the bytes so far in *done, unless
@@ -164,6 +137,13 @@ Outcome AddressSpace::drive_read(Kiocb& kiocb, IovView to, ReadaheadState& ahead
     if (noio) {
       guard.unlock();
       return stop(IoResult::failure(Errc::would_block));
+    }
+    if (page != nullptr && page->content.in_use()) {
+      // A write fills it for the first time, within a copy of a page.
+      guard.unlock();
+      std::this_thread::yield();
+      guard.lock();
+      continue;
     }
     ++cache.counts.misses;
     const std::uint64_t last = (kiocb.ki_pos + length + page_bytes - 1) / page_bytes;

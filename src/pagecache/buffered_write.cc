@@ -1,8 +1,6 @@
 // Buffered writes: space first, then from page to page, until one has to be waited for.
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
-#include <new>
 #include <thread>
 #include <utility>
 
@@ -13,7 +11,6 @@
 
 namespace handback {
 
-// Lives in a record of the issuer's pool, or on the stack of a synchronous caller.
 struct BufferedWrite : RangeTask {
   BufferedWrite(AddressSpace& of, Kiocb& request, IovView memory, bool write_through,
                 Issuer::Impl& own, Ended then) noexcept
@@ -104,39 +101,16 @@ struct BufferedWrite : RangeTask {
   std::uint64_t done = 0;
   AddressSpace::Flush flush;
 };
-static_assert(sizeof(BufferedWrite) <= dio_record_bytes);
 
 Outcome AddressSpace::write(Kiocb& kiocb, IovView from, bool through) noexcept {
-  Issuer::Impl& own = kiocb.issuer->impl();
-  if (kiocb.is_sync()) {
-    BufferedWrite task(*this, kiocb, from, through, own, nullptr);
-    return task.run();
-  }
-  void* record = own.take_dio_record();
-  if (record == nullptr) return IoResult::host_failure(ENOMEM);
-  auto* task = ::new (record) BufferedWrite(*this, kiocb, from, through, own,
-                                            [](CacheTask& ended, IoResult result) noexcept {
-                                              auto& whole = static_cast<BufferedWrite&>(ended);
-                                              Kiocb& request = whole.kiocb;
-                                              Issuer::Impl& issuer = *whole.issuer;
-                                              whole.~BufferedWrite();
-                                              issuer.give_back_dio_record(&whole);
-                                              request.route = Route::issuer;
-                                              request.route_reason = RouteReason::cached_pages;
-                                              request.ki_complete(request, result);
-                                            });
-  const Outcome outcome = task->run();
-  if (outcome.is_final()) {
-    task->~BufferedWrite();
-    own.give_back_dio_record(record);
-  }
-  return outcome;
+  return run_request<BufferedWrite>(kiocb, *this, kiocb, from, through);
 }
 
 // Direct writes that started before the file had a page cache know nothing of it: all of them have
 // to be over before anything is changed here. Once.
 Outcome BufferedWrite::enter_gate() noexcept {
-  if (space.accepts_writes_.load(std::memory_order_acquire)) {
+  if (space.accepts_writes_.load(std::memory_order_acquire) ||
+      planted(PlantedBug::cache_gate_open)) {
     stage = Stage::range;
     return IoResult{};
   }
@@ -221,7 +195,12 @@ Outcome BufferedWrite::copy_pages() noexcept {
       if (!coming && cache.dirty_pages() >= cache.dirty_pages_max()) return cache.last_error;
     }
     if (cache.dirty_pages() >= cache.dirty_pages_max()) {
-      if (cache.writes_in_flight == 0) continue;
+      if (cache.writes_in_flight == 0) {
+        // Somebody else is about to start one.
+        guard.unlock();
+        std::this_thread::yield();
+        continue;
+      }
       if (nowait()) return content_with_less(guard);
       cache.for_write_backs.arm(wait, cache);
       return NotFinal{};

@@ -9,6 +9,9 @@
 
 #include <handback/issuer.h>
 #include <handback/page_wait.h>
+#include <cerrno>
+#include <new>
+#include <utility>
 
 #include "dio/inflight.h"
 #include "issuer/issuer_impl.h"
@@ -54,6 +57,38 @@ struct CacheTask {
   Work work_;
   bool came_ = false;  // Of a task that is waited for: its own thread sets and reads it.
 };
+
+// Carries a request out as a Task(arguments..., issuer, ended): on the stack of a synchronous
+// caller, else in a record of its issuer's pool. Returns as File::read_iter and write_iter do.
+template <typename Task, typename... Arguments>
+Outcome run_request(Kiocb& kiocb, Arguments&&... arguments) noexcept {
+  static_assert(sizeof(Task) <= dio_record_bytes);
+  Issuer::Impl& own = kiocb.issuer->impl();
+  if (kiocb.is_sync()) {
+    Task task(std::forward<Arguments>(arguments)..., own, nullptr);
+    return task.run();
+  }
+  void* record = own.take_dio_record();
+  if (record == nullptr) return IoResult::host_failure(ENOMEM);
+  // Of one that had to wait.
+  const CacheTask::Ended ended = [](CacheTask& task, IoResult result) noexcept {
+    auto& whole = static_cast<Task&>(task);
+    Kiocb& request = whole.kiocb;
+    Issuer::Impl& issuer = *whole.issuer;
+    whole.~Task();
+    issuer.give_back_dio_record(&whole);
+    request.route = Route::issuer;
+    request.route_reason = RouteReason::cached_pages;
+    request.ki_complete(request, result);
+  };
+  auto* task = ::new (record) Task(std::forward<Arguments>(arguments)..., own, ended);
+  const Outcome outcome = task->run();
+  if (outcome.is_final()) {
+    task->~Task();
+    own.give_back_dio_record(record);
+  }
+  return outcome;
+}
 
 // A task that holds a range of a file, or stands in line for it.
 struct RangeTask : CacheTask {

@@ -98,5 +98,60 @@ TEST_F(BufferedInFlight, ADirectWriteThatMayNotWaitForgetsNothingThatIsOnItsWay)
   EXPECT_EQ(found, bytes_of(after.span()));
 }
 
+// Ends the oldest bio that is held after so many turns of whatever waits on the issuer.
+struct EndLater : IssuerWork {
+  EndLater(Issuer& on, FakeDevice& of, int after) : issuer(on), device(of), turns(after) {
+    run = [](IssuerWork& work) noexcept {
+      auto& self = static_cast<EndLater&>(work);
+      if (self.turns-- > 0) {
+        self.issuer.post(self);
+      } else {
+        self.device.end_in_poll(0);
+      }
+    };
+    issuer.post(*this);
+  }
+  Issuer& issuer;
+  FakeDevice& device;
+  int turns;
+};
+
+// A page that is written back again as soon as its write-back in flight has ended is so while the
+// truncation waits for somebody else: what it started would stand in line behind the truncation.
+TEST_F(BufferedInFlight, ATruncationLeavesNothingToBeWrittenBackBehindIt) {
+  EXPECT_EQ(put(0, block), IoResult::success(block));
+  must(file_->fsync(*issuer_));
+  device_->hold(true);
+  Aiocb first;
+  first.prepare_buffered_write(*file_, 8 * block, data_.span().first(block), KiocbFlags::dontcache);
+  EXPECT_EQ(issuer_->run(first), IoResult::success(block));
+  settle();
+  ASSERT_EQ(device_->held_count(), 1U);  // Its write-back.
+  Aiocb again;
+  again.prepare_buffered_write(*file_, 8 * block, data_.span().subspan(block, block),
+                               KiocbFlags::dsync);
+  issuer_->submit(again);
+  AlignedBuffer to(block);
+  Aiocb read;
+  read.prepare_read(*file_, 0, to.span());
+  issuer_->submit(read);
+  settle();
+  ASSERT_EQ(issuer_->in_flight(), 2U);
+  ASSERT_EQ(device_->held_count(), 2U);
+  device_->end_in_poll(0);
+  device_->hold(false);
+  // The truncation drains the read.
+  EndLater later(*issuer_, *device_, 50);
+  must(file_->truncate(*issuer_, 0));
+  while (issuer_->in_flight() != 0)
+    issuer_->wait();
+  EXPECT_EQ(file_->size(), 0U);
+  must(file_->truncate(*issuer_, 10 * block));
+  Aiocb back;
+  back.prepare_read(*file_, 8 * block, to.span());
+  EXPECT_EQ(issuer_->run(back), IoResult::success(block));
+  EXPECT_EQ(bytes_of(to.span()), std::vector<std::byte>(block));
+}
+
 }  // namespace
 }  // namespace handback::testing
