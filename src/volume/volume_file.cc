@@ -404,7 +404,7 @@ Result<void> VolumeFile::Impl::truncate(Issuer& issuer, std::uint64_t size, Resi
                    ~std::uint64_t{0});
   // A write that has left its range may still wait for its pages to be written back (DSYNC):
   // started later, that would stand in line behind this, and bring back what is cut off.
-  cache.start_nothing_behind(size);
+  if (!planted(PlantedBug::cache_truncate_leaves_dirty_pages)) cache.start_nothing_behind(size);
   // What the file has below its new end, and beyond what is published, must not become zeros.
   if (auto cleaned = cache.clean(0, size); !cleaned) return cleaned;
   std::uint64_t from = 0;
