@@ -112,7 +112,7 @@ INSTANTIATE_TEST_SUITE_P(OnEachCache, BufferedThreads,
                          ::testing::Values(CacheCase{"WriteThrough", false},
                                            CacheCase{"Volatile", true},
                                            CacheCase{"VolatileWithFua", true, true}),
-                         [](const auto& info) { return std::string(info.param.name); });
+                         [](const auto& each) { return std::string(each.param.name); });
 
 }  // namespace
 }  // namespace handback::testing
